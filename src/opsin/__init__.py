@@ -1,0 +1,1 @@
+"""Opsin: from a folder of raw pictures to a verified model in service."""

@@ -1,0 +1,155 @@
+"""Open a bundle: every file's SHA-256 is checked before one byte of it is used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pydantic import TypeAdapter, ValidationError
+
+from opsin.bundle import manifest as names
+from opsin.bundle.manifest import GoldenSample, Manifest
+from opsin.core.errors import ModelRefused, WrongUsage
+from opsin.core.files import sha256_bytes, sha256_file
+from opsin.core.magic import require_kind
+from opsin.core.preprocess import PreprocessSpec
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle. `hash` is the SHA-256 of its manifest, so of everything in it."""
+
+    path: Path
+    hash: str
+    manifest: Manifest
+    spec: PreprocessSpec
+    classes: tuple[str, ...]
+    golden: tuple[GoldenSample, ...]
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX graph."""
+        return self.path / names.GRAPH
+
+    @property
+    def weights(self) -> Path:
+        """The weights, for going on in torch."""
+        return self.path / names.WEIGHTS
+
+
+def find_bundle(path: Path) -> Path:
+    """The bundle folder of a run folder, or `path` itself when it is a bundle.
+
+    Raises `WrongUsage` when there is neither.
+    """
+    if (path / names.MANIFEST).is_file():
+        return path
+    if (path / "bundle" / names.MANIFEST).is_file():
+        return path / "bundle"
+    if not path.exists():
+        raise WrongUsage("no such run or bundle", code="no_such_path", where=str(path))
+    if (path / "config.yaml").is_file():
+        raise WrongUsage(
+            "this run has no bundle: it did not end, or was made with --no-bundle",
+            code="no_bundle",
+            where=str(path),
+            fix=f"opsin train --resume {path}",
+        )
+    raise WrongUsage(
+        "neither a run folder nor a bundle (a bundle is a folder with manifest.json)",
+        code="not_a_bundle",
+        where=str(path),
+    )
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Open and check the bundle at `path` (a bundle folder, or a run folder that holds one).
+
+    Raises `WrongUsage` (nothing there) or `ModelRefused` (damaged, hostile, from a newer Opsin).
+    """
+    root = find_bundle(path)
+    raw = (root / names.MANIFEST).read_bytes()
+    manifest = _manifest(root, raw)
+    for name, entry in manifest.files.items():
+        _check_file(root, name, entry.sha256)
+    for name in (names.GRAPH, names.PREPROCESS, names.LABELS, names.GOLDEN):
+        if name not in manifest.files:
+            raise _refused(root / name, "not listed in the manifest", "incomplete")
+    require_kind(root / names.GRAPH, "ONNX")
+    _refuse_external_data(root / names.GRAPH)
+    if names.WEIGHTS in manifest.files:
+        require_kind(root / names.WEIGHTS, "safetensors")
+    try:
+        spec = PreprocessSpec.model_validate_json((root / names.PREPROCESS).read_bytes())
+        labels = json.loads((root / names.LABELS).read_bytes())
+        classes = TypeAdapter(tuple[str, ...]).validate_python(labels["classes"])
+        golden = TypeAdapter(tuple[GoldenSample, ...]).validate_json(
+            (root / names.GOLDEN).read_bytes()
+        )
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        raise _refused(root, f"a field is not what it must be: {error}", "malformed") from error
+    for sample in golden:
+        if sample.file not in manifest.files:
+            raise _refused(root / sample.file, "golden sample not in the manifest", "incomplete")
+    return Bundle(root, sha256_bytes(raw), manifest, spec, classes, golden)
+
+
+def _manifest(root: Path, raw: bytes) -> Manifest:
+    path = root / names.MANIFEST
+    try:
+        data = json.loads(raw)
+        version = data["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused(path, f"not a manifest ({error})", "malformed") from error
+    if version != names.SCHEMA:
+        raise ModelRefused(
+            f"schema version {version!r}; this Opsin reads {names.SCHEMA}",
+            code="schema_version",
+            where=str(path),
+            fix="upgrade opsin, or export the bundle again with this version",
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise _refused(path, f"field {field}: {first['msg']}", "malformed") from error
+
+
+def _check_file(root: Path, name: str, expected: str) -> None:
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in name or not parts.parts:
+        raise _refused(root / names.MANIFEST, f'file name "{name}" leaves the bundle', "escapes")
+    path = root / name
+    if path.is_symlink() or not path.resolve().is_relative_to(root.resolve()):
+        raise _refused(path, "a link; a bundle holds its own files", "escapes")
+    if not path.is_file():
+        raise _refused(path, "missing", "incomplete")
+    found = sha256_file(path)
+    if found != expected:
+        raise _refused(
+            path, f"{name}: SHA-256 is {found[:12]}…, manifest says {expected[:12]}…", "damaged"
+        )
+
+
+def _refuse_external_data(path: Path) -> None:
+    """An ONNX tensor may name another file to be read; ours never do.
+
+    Looked for in the bytes (protobuf: field 1, length 8, "location"), since the serving side has
+    no onnx package and onnxruntime would open the file.
+    """
+    data = path.read_bytes()
+    at = data.find(b"\n\x08location")
+    if at >= 0:
+        value = data[at + 10 : at + 12]
+        start = at + 12
+        length = value[1] if len(value) == 2 else 0
+        target = data[start : start + length].decode("utf-8", "replace")
+        raise _refused(path, f'external data "{target}" leaves the bundle', "external_data")
+
+
+def _refused(path: Path, why: str, code: str) -> ModelRefused:
+    return ModelRefused(
+        why, code=code, where=str(path), fix="copy the bundle again, or export it anew"
+    )

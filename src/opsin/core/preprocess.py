@@ -4,7 +4,7 @@ It is compiled to three places, and a test compares them on the same bytes:
 
 - here: `prepare` (Pillow, uint8 to uint8) is what loader and server call on each picture;
 - `opsin.data.transform.Normalise`: the float part, in torch, for the loop;
-- `opsin.export.preprocess_graph`: both parts as ONNX nodes, inside the exported graph.
+- `opsin.exporting.preprocess_graph`: both parts as ONNX nodes, inside the exported graph.
 
 A prepared picture passes the graph's own resize unchanged, because `prepare` of a picture that
 already has `prepared_px` changes nothing. That is why the margin of `crop_frac` is cut in the

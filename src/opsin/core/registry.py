@@ -22,9 +22,12 @@ def near(word: str, words: list[str]) -> list[str]:
 def unknown(kind: str, word: str, words: list[str]) -> WrongUsage:
     """The error for a name that is not in the list: nearest matches first, then all."""
     matches = near(word, words)
-    meant = f'; did you mean "{matches[0]}"?' if matches else ""
+    meant = f'; did you mean "{matches[0]}"?' if matches else "."
+    shown = words if len(words) <= 20 else matches
+    allowed = f" Allowed: {', '.join(shown)}" if shown else ""
+    more = f" and {len(words) - len(shown)} more" if len(shown) < len(words) else ""
     return WrongUsage(
-        f'unknown {kind} "{word}"{meant} Allowed: {", ".join(words)}',
+        f'unknown {kind} "{word}"{meant}{allowed}{more}',
         code=f"unknown_{kind.replace(' ', '_')}",
     )
 

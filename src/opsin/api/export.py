@@ -1,0 +1,174 @@
+"""`opsin export`: a bundle from a run, or from a pretrained model as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opsin.core.errors import WrongUsage
+from opsin.core.extras import require
+from opsin.core.files import sha256_file
+from opsin.core.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from opsin.bundle.load import Bundle
+    from opsin.core.run_dir import RunDir
+    from opsin.data.splits import Split
+    from opsin.models.build import Design
+
+PARITY_PICTURES = 64
+
+
+def export(
+    source: str | Path,
+    output: str | Path,
+    *,
+    weights: str | Path | None = None,
+    weights_record: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Write a bundle to `output`, after comparing graph and model.
+
+    `source`: a run folder, or `timm:NAME` with `weights` (the pretrained model with its own head;
+    class names come from the record beside the weights, or `labels`). For a run the comparison
+    uses its validation pictures where they are still there.
+
+    Raises `NumbersWrong` (exit 5) on a mismatch; nothing is published then.
+    """
+    require("torch", purpose="opsin export")
+    if str(source).startswith("timm:"):
+        return _pretrained(str(source), Path(output), weights, weights_record, labels)
+    return _run(Path(source), Path(output), progress or Silent())
+
+
+def _pretrained(
+    name: str,
+    output: Path,
+    weights: str | Path | None,
+    weights_record: str | Path | None,
+    labels: Sequence[str] | None,
+) -> Bundle:
+    from opsin.exporting.to_bundle import export_bundle
+    from opsin.models.build import build, design, find_origin
+    from opsin.tasks.classification import Classification
+
+    if weights is None:
+        raise WrongUsage(
+            "a pretrained model needs its weights",
+            code="no_weights",
+            where="weights",
+            fix=f"opsin export {name} --weights FILE.safetensors -o {output}",
+        )
+    origin = find_origin(False, Path(weights), Path(weights_record) if weights_record else None)
+    plan = design(name, origin)
+    classes = tuple(labels or (origin.record.labels if origin.record else ()))
+    if not classes:
+        raise WrongUsage(
+            "the record beside the weights names no labels",
+            code="no_labels",
+            where=str(weights),
+            fix='add "labels": [...] to it, in the order of the outputs',
+        )
+    task = Classification(classes)
+    model = build(plan, origin, len(classes), seed=0, keep_head=True)
+    return export_bundle(model.eval(), task, plan, unique(classes), output, source=name)
+
+
+def unique(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels that stand twice get a number, because a class is known by its name.
+
+    >>> unique(["crane", "dog", "crane"])
+    ('crane', 'dog', 'crane (2)')
+    """
+    seen: dict[str, int] = {}
+    result = []
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        result.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return tuple(result)
+
+
+def _run(path: Path, output: Path, progress: Progress) -> Bundle:
+    from opsin.core.run_dir import open_run, read_record
+    from opsin.data.splits import Split
+    from opsin.exporting.to_bundle import export_bundle
+    from opsin.models.build import construct
+    from opsin.tasks.classification import Classification
+
+    run = open_run(path)
+    split = Split.from_dict(read_record(run.split))
+    task = Classification(split.classes)
+    plan, tensors, recorded = _trained(run)
+    model = construct(plan, task.num_outputs)
+    model.load_state_dict(tensors)
+    pictures = _val_pictures(run, split, plan, progress)
+    return export_bundle(
+        model.eval(),
+        task,
+        plan,
+        split.classes,
+        output,
+        pictures=pictures,
+        data_hash=recorded,
+        split_hash=sha256_file(run.split),
+        source=run.path.name,
+    )
+
+
+def _trained(run: RunDir) -> tuple[Design, dict[str, torch.Tensor], str]:
+    """Design, weights and data hash: from the run's bundle, or else from its best checkpoint."""
+    from opsin.core.config import make_config, read_config
+    from opsin.data.manifest import data_hash, read_contents
+    from opsin.models.build import Design, design, find_origin
+    from opsin.models.weights import read_tensors
+    from opsin.training.checkpoint import CheckpointStore
+    from opsin.training.history import History
+
+    if run.bundle.is_dir():
+        from opsin.bundle.load import load_bundle
+
+        bundle = load_bundle(run.bundle)
+        entry = bundle.manifest.model
+        found = Design(entry.name, bundle.spec, dict(entry.options))
+        return found, read_tensors(bundle.weights), bundle.manifest.data_hash
+    config = make_config(read_config(run.config))
+    store = CheckpointStore(run.checkpoints)
+    saved, _ = store.newest()
+    best = History.from_list(config.monitor, saved.state["history"]).best if saved else None
+    if best is None:
+        raise WrongUsage(
+            "this run has no whole checkpoint",
+            code="run_incomplete",
+            where=str(run.path),
+            fix=f"opsin train --resume {run.path}",
+        )
+    origin = find_origin(config.pretrained, config.weights, config.weights_record)
+    found = design(config.model, origin, image_size=config.image_size, resize=config.resize)
+    return found, store.best(best.epoch).tensors, data_hash(read_contents(run.manifest))
+
+
+def _val_pictures(
+    run: RunDir, split: Split, plan: Design, progress: Progress
+) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Prepared validation pictures, as many as can still be read."""
+    from opsin.core.config import read_config
+    from opsin.data.scan import scan
+
+    root = Path(read_config(run.config)["data"])
+    ids = [name for name in split.splits["val"][:PARITY_PICTURES] if (root / name).is_file()]
+    pictures: dict[int, NDArray[np.uint8]] = {}
+    scan(
+        [(name, root / name) for name in ids],
+        spec=plan.spec,
+        on_pixels=lambda number, image: pictures.__setitem__(number, image.copy()),
+        progress=lambda done, total: progress.step("reading pictures", done, total),
+    )
+    if not pictures:
+        progress.line(f"the run's pictures are not in {root} any more: compared on synthetic ones")
+    return [(ids[number], image) for number, image in sorted(pictures.items())]

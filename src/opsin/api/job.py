@@ -1,0 +1,79 @@
+"""`Job`: what the steps of one training share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from opsin.api.preparation import Preparation
+from opsin.core.config import TrainConfig
+from opsin.core.files import write_json
+from opsin.core.progress import Progress
+from opsin.core.run_dir import RunDir
+from opsin.data.intake import Intake, split_names
+from opsin.data.loader import Loader
+from opsin.data.manifest import write_manifest
+from opsin.data.pixels import PixelStore
+from opsin.data.split_loaders import split_loader
+from opsin.data.splits import Split
+from opsin.models.build import build
+from opsin.models.classifier import Classifier
+from opsin.tasks.classification import Classification
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run with its data, its model and somebody who listens."""
+
+    run: RunDir
+    config: TrainConfig
+    plan: Preparation
+    intake: Intake
+    store: PixelStore
+    split: Split
+    progress: Progress
+
+    @cached_property
+    def task(self) -> Classification:
+        """The kind of problem."""
+        return Classification(self.split.classes)
+
+    @cached_property
+    def model(self) -> Classifier:
+        """The module, with its first weights."""
+        plan = self.plan
+        return build(plan.design, plan.origin, self.task.num_outputs, seed=self.config.seed)
+
+    @cached_property
+    def plain(self) -> dict[str, Loader]:
+        """For each split that has pictures a loader without augmentation, in a fixed order."""
+        return {name: self._loader(name) for name, ids in self.split.splits.items() if ids}
+
+    @cached_property
+    def learning(self) -> Loader:
+        """The loader that the loop learns from."""
+        config = self.config
+        return self._loader("train", augment=config.augment, shuffle=True, workers=config.workers)
+
+    def _loader(
+        self, name: str, *, augment: str = "none", shuffle: bool = False, workers: int = 0
+    ) -> Loader:
+        return split_loader(
+            self.intake,
+            self.store,
+            self.split,
+            name,
+            self.task.collate,
+            seed=self.config.seed,
+            batch_size=self.config.batch_size,
+            augment=augment,
+            shuffle=shuffle,
+            workers=workers,
+        )
+
+    def write_data_records(self) -> None:
+        """`split.json`, `manifest.csv`, `findings.json`."""
+        run, intake = self.run, self.intake
+        write_json(run.split, self.split.to_dict())
+        write_manifest(run.manifest, intake.index, intake.records, split_names(self.split))
+        write_json(run.findings, [finding.to_dict() for finding in intake.findings])

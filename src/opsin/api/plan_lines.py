@@ -1,0 +1,75 @@
+"""What is about to happen, said before it starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+
+from opsin.api.job import Job
+from opsin.core.version import version
+from opsin.models.classifier import count_parameters
+from opsin.training.stages import GENTLE
+
+SHOWN = 5
+
+
+def plan_lines(job: Job) -> list[str]:
+    """Machine, data, model, plan and place of a run, a line each."""
+    config, split = job.config, job.split
+    counts = ", ".join(f"{name} {loader.size}" for name, loader in job.plain.items())
+    given = " (as given)" if split.given else ""
+    return [
+        f"opsin {version()}, device {job.plan.device}, {torch.get_num_threads()} threads",
+        f"data   {config.data}: {len(job.intake.index.rows)} files, "
+        f"{len(split.classes)} classes; {counts}{given}",
+        *(f"       {line}" for line in _not_used(job)),
+        *(
+            f"       {finding.message}"
+            for finding in job.intake.findings
+            if finding.code in ("leak", "imbalance")
+        ),
+        f"model  {_model(job)}",
+        f"plan   {_plan(job)}",
+        f"run    {job.run.path}",
+    ]
+
+
+def _not_used(job: Job) -> list[str]:
+    bad, left_out = job.intake.bad, job.split.left_out
+    lines = []
+    if bad:
+        kinds = Counter(record.error for record in bad).most_common()
+        lines.append(f"{len(bad)} skipped: " + ", ".join(f"{n} {code}" for code, n in kinds))
+        lines += [f"- {record.source_id!r}: {record.error}" for record in bad[:SHOWN]]
+    if left_out:
+        lines.append(f"{len(left_out)} left out, filed under two classes:")
+        lines += [f"- {row.path!r}" for row in left_out[:SHOWN]]
+    if max(len(bad), len(left_out)) > SHOWN:
+        lines.append("(all of them in manifest.csv and split.json)")
+    return lines
+
+
+def _model(job: Job) -> str:
+    spec = job.plan.design.spec
+    learning = count_parameters(job.model.head if job.config.freeze else job.model)
+    frozen = " (the head first)" if job.config.fine_tune else " (the head)"
+    return (
+        f"{job.config.model}: {count_parameters(job.model):,} parameters, {learning:,} trained"
+        f"{frozen if job.config.freeze else ''}; "
+        f"input {spec.size_px[0]} x {spec.size_px[1]} px, {spec.resize}"
+    )
+
+
+def _plan(job: Job) -> str:
+    config = job.config
+    steps = len(job.learning.plan(1))
+    parts = [
+        f"{config.epochs} epochs of {steps} steps, batch {config.batch_size}, "
+        f"{config.optimizer} at {config.lr:g}, augment {config.augment}, seed {config.seed}"
+    ]
+    if config.fine_tune:
+        parts.append(f"then {config.epochs} at {config.lr * GENTLE:g}, all layers")
+    if config.patience:
+        parts.append(f"stops after {config.patience} epochs without gain in {config.monitor}")
+    return "; ".join(parts)

@@ -1,0 +1,48 @@
+"""`opsin predict`: ask a bundle about pictures. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from opsin.bundle.predict_files import Refused, find_pictures, predict_files
+from opsin.core.prediction import ClassPrediction
+from opsin.core.progress import Progress, Silent
+
+
+def predict(
+    run_or_bundle: str | Path, *paths: str | Path, progress: Progress | None = None
+) -> list[ClassPrediction]:
+    """The prediction for each picture; folders stand for the pictures below them.
+
+    Raises `Undecodable` for the first picture that cannot be used; `answers` gives both kinds.
+    """
+    found = answers(run_or_bundle, [Path(path) for path in paths], progress=progress)
+    for answer in found:
+        if isinstance(answer, Refused):
+            raise answer.error
+    return [answer for answer in found if isinstance(answer, ClassPrediction)]
+
+
+def answers(
+    run_or_bundle: str | Path,
+    paths: Sequence[Path],
+    *,
+    progress: Progress | None = None,
+    threads: int = 0,
+) -> list[ClassPrediction | Refused]:
+    """An answer for each picture: a prediction, or why the file was refused."""
+    from opsin.bundle.load import load_bundle
+    from opsin.bundle.predictor import Predictor
+
+    progress = progress or Silent()
+    files = list(find_pictures(paths))
+    predictor = Predictor(load_bundle(Path(run_or_bundle)), threads=threads)
+    try:
+        return predict_files(
+            predictor,
+            files,
+            on_file=lambda done, total: progress.step("predict", done, total),
+        )
+    finally:
+        progress.close()

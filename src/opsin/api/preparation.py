@@ -1,0 +1,67 @@
+"""What is settled before a picture is opened, and the one look at every picture after it."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from opsin.core.config import TrainConfig
+from opsin.core.device import hardware, memory, pick_device, versions
+from opsin.core.progress import Progress
+from opsin.data.index import Index
+from opsin.data.intake import Intake, pixel_store, read_index, refuse_bad, refuse_leaks, take_in
+from opsin.data.pixels import PixelStore
+from opsin.models.build import Design, Origin, design, find_origin
+
+PIXEL_MEMORY_FRAC = 0.4
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything that is settled before a picture is opened."""
+
+    config: TrainConfig
+    index: Index
+    origin: Origin
+    design: Design
+    device: torch.device
+
+    def take_in(self, progress: Progress) -> tuple[Intake, PixelStore]:
+        """Look at every file once; refuse the data when it is not good enough."""
+        _, available = memory()
+        store = pixel_store(
+            self.index,
+            self.design.spec,
+            budget_bytes=int(available * PIXEL_MEMORY_FRAC) or 1 << 30,
+        )
+        intake = take_in(
+            self.index,
+            store=store,
+            on_file=lambda done, total: progress.step("reading pictures", done, total),
+        )
+        refuse_bad(intake, self.config.max_bad_frac)
+        if self.config.strict:
+            refuse_leaks(intake)
+        return intake, store
+
+    def environment(self) -> dict[str, Any]:
+        """`env.json`."""
+        return {
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "hardware": hardware(),
+            "device": str(self.device),
+            "seed": self.config.seed,
+            "cpu": {"threads": torch.get_num_threads(), "memory_format": "contiguous"},
+        }
+
+
+def prepare(config: TrainConfig) -> Preparation:
+    """Check settings, model, weights and layout. Raises before anything is written."""
+    index = read_index(config.data, follow_links=config.follow_links)
+    origin = find_origin(config.pretrained, config.weights, config.weights_record)
+    plan = design(config.model, origin, image_size=config.image_size, resize=config.resize)
+    return Preparation(config, index, origin, plan, pick_device(config.device))

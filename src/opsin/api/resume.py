@@ -1,0 +1,71 @@
+"""`opsin train --resume RUN`: go on from the last whole epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from opsin.api.run_result import RunResult
+from opsin.core.config import make_config, read_config
+from opsin.core.errors import ModelRefused, WrongUsage
+from opsin.core.extras import require
+from opsin.core.progress import Progress, choose_progress
+from opsin.core.run_dir import open_run, read_record
+
+
+def resume(run: str | Path, *, progress: Progress | None = None) -> RunResult:
+    """Go on with an interrupted run; one that is trained gets what it still lacks.
+
+    The weights at the end are those of the uninterrupted run. Raises `WrongUsage` when the data
+    changed (each difference is named), `Locked` while the run is in use, `ModelRefused` when no
+    checkpoint is whole.
+    """
+    require("torch", purpose="opsin train --resume")
+    folder = open_run(Path(run))
+    progress = progress or choose_progress()
+    try:
+        with folder.locked():
+            return _resumed(folder.path, progress)
+    finally:
+        progress.close()
+
+
+def _resumed(path: Path, progress: Progress) -> RunResult:
+    from opsin.api.job import Job
+    from opsin.api.preparation import prepare
+    from opsin.api.training import run_training
+    from opsin.core.run_dir import RunDir
+    from opsin.data.manifest import contents, differences, read_contents
+    from opsin.data.splits import Split
+    from opsin.training.checkpoint import CheckpointStore
+
+    run = RunDir(path)
+    config = make_config(read_config(run.config))
+    plan = prepare(config)
+    split = Split.from_dict(read_record(run.split))
+    recorded = read_contents(run.manifest)
+    intake, store = plan.take_in(progress)
+    changed = differences(recorded, contents(intake.index, intake.records))
+    if changed:
+        raise WrongUsage(
+            f"the data changed since this run began: {'; '.join(changed)}",
+            code="data_changed",
+            where=str(config.data),
+            fix=f"restore the files, or begin a new run: opsin train --config {run.config}",
+        )
+    saved, notes = CheckpointStore(run.checkpoints).newest()
+    for note in notes:
+        progress.line(note)
+    if saved is None and notes:
+        raise ModelRefused(
+            "no checkpoint of this run is whole",
+            code="no_checkpoint",
+            where=str(run.checkpoints),
+            fix=f"begin again: opsin train --config {run.config}",
+        )
+    if saved is None:
+        progress.line("no epoch was finished; beginning at the first")
+    else:
+        progress.line(
+            f"run {path.name}: going on after epoch {saved.state['epoch']} (checkpoint checked)"
+        )
+    return run_training(Job(run, config, plan, intake, store, split, progress), resume_from=saved)

@@ -1,0 +1,100 @@
+"""`opsin train`: split, train, evaluate, report and bundle, into a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from opsin.api.run_result import RunResult
+from opsin.core.config import TrainConfig, make_config, write_config
+from opsin.core.extras import require
+from opsin.core.files import check_writable, write_json
+from opsin.core.progress import Progress, choose_progress
+from opsin.core.run_dir import create_run
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    config: str | Path | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> RunResult:
+    """Train a model on the folder `data` and return the run.
+
+    `settings` are those of `opsin.core.config.TrainConfig` (`model="tinyvgg"`, `epochs=20`, ...);
+    `config` is a YAML file of the same names, which `settings` override. Nothing is written when
+    data or settings are refused.
+
+    Raises `WrongUsage`, `DataRefused`, `ModelRefused`, `NumbersWrong`, `NoRoom`, `Interrupted`.
+    """
+    require("torch", purpose="opsin train")
+    if data is not None:
+        settings["data"] = data
+    resolved = resolve(settings, config)
+    progress = progress or choose_progress()
+    try:
+        return _new_run(resolved, progress)
+    finally:
+        progress.close()
+
+
+def resolve(settings: Mapping[str, Any], config: str | Path | None = None) -> TrainConfig:
+    """Defaults < file < environment (`OPSIN_EPOCHS=5`) < `settings`, checked all at once."""
+    import os
+
+    from opsin.core.config import read_config
+    from opsin.core.errors import WrongUsage
+    from opsin.models.build import find_origin
+
+    values: dict[str, Any] = dict(read_config(Path(config))) if config else {}
+    for name in TrainConfig.model_fields:
+        from_environment = os.environ.get(f"OPSIN_{name.upper()}")
+        if from_environment is not None:
+            values[name] = from_environment
+    values |= settings
+    if values.get("data") is None:
+        raise WrongUsage(
+            "no data given",
+            code="no_data",
+            where="data",
+            fix="opsin train FOLDER, one folder per class inside",
+        )
+    if values.get("weights") is not None and values.get("model") is None:
+        record = values.get("weights_record")
+        origin = find_origin(False, Path(values["weights"]), Path(record) if record else None)
+        if origin.record is not None:
+            values["model"] = origin.record.architecture
+    for name in ("data", "weights", "weights_record"):
+        if isinstance(values.get(name), str | Path):
+            values[name] = Path(values[name]).expanduser().absolute()
+    return make_config(values)
+
+
+def _new_run(config: TrainConfig, progress: Progress) -> RunResult:
+    # torch and everything that needs it is loaded only once the settings are known to be right.
+    from opsin.api.job import Job
+    from opsin.api.preparation import prepare
+    from opsin.api.training import run_training
+    from opsin.data.intake import draw_split
+
+    plan = prepare(config)
+    check_writable(config.project)
+    intake, store = plan.take_in(progress)
+    split = draw_split(
+        intake, seed=config.seed, val_frac=config.val_frac, test_frac=config.test_frac
+    )
+    name = config.name or f"{config.data.name}-{config.model.replace(':', '-')}"
+    run = create_run(config.project, _safe(name))
+    with run.locked():
+        write_config(run.config, config)
+        write_json(run.environment, plan.environment())
+        job = Job(run, config, plan, intake, store, split, progress)
+        job.write_data_records()
+        return run_training(job)
+
+
+def _safe(name: str) -> str:
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)
+    return kept.strip(".-")[:80] or "run"

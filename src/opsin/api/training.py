@@ -1,0 +1,159 @@
+"""What a new run and a resumed one have in common: train, evaluate, bundle, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from opsin.api.job import Job
+from opsin.api.plan_lines import plan_lines
+from opsin.api.run_result import RunResult
+from opsin.core.errors import Interrupted
+from opsin.core.files import sha256_file, write_json
+from opsin.core.report import Report
+from opsin.data.manifest import contents, data_hash
+from opsin.evaluation.classification import evaluate_classification
+from opsin.evaluation.collect import collect
+from opsin.training.callback import Callback
+from opsin.training.callbacks.early_stopping import EarlyStopping
+from opsin.training.callbacks.epoch_lines import EpochLines
+from opsin.training.callbacks.history_file import HistoryFile
+from opsin.training.checkpoint import CheckpointStore, Saved
+from opsin.training.history import History
+from opsin.training.interrupt import StopRequest
+from opsin.training.loop import Trainer
+from opsin.training.stages import make_stages
+
+PARITY_PICTURES = 64
+
+
+def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
+    """Train what is not trained yet, then evaluate, bundle and report. The run is locked."""
+    threads = resume_from.state["threads"] if resume_from else job.config.threads
+    if threads:
+        torch.set_num_threads(threads)
+    for line in plan_lines(job):
+        job.progress.line(line)
+    try:
+        history = _train(job, resume_from)
+    except Interrupted as error:
+        error.fix = f"opsin train --resume {job.run.path}"
+        raise
+    report = _evaluate(job)
+    bundle = _bundle(job) if job.config.bundle else None
+    html = _report(job) if job.config.report else None
+    best = history.best
+    return RunResult(job.run.path, report, best.epoch if best else 0, bundle, html)
+
+
+def _train(job: Job, resume_from: Saved | None) -> History:
+    config = job.config
+    callbacks: list[Callback] = [HistoryFile(job.run.history), EpochLines(job.progress)]
+    if config.patience:
+        callbacks.append(EarlyStopping(config.patience))
+    with StopRequest() as stop:
+        stages = make_stages(
+            config,
+            job.model,
+            job.task,
+            job.learning,
+            job.plain["val"],
+            device=job.plan.device,
+            on_batch=lambda done, total: job.progress.step("features", done, total),
+        )
+        trainer = Trainer(
+            job.model,
+            job.task,
+            stages,
+            checkpoints=CheckpointStore(job.run.checkpoints),
+            device=job.plan.device,
+            seed=config.seed,
+            optimizer=config.optimizer,
+            weight_decay=config.weight_decay,
+            monitor=config.monitor,
+            callbacks=callbacks,
+            stop=stop,
+        )
+        return trainer.fit(resume_from)
+
+
+def _evaluate(job: Job) -> Report:
+    table = collect(
+        job.model,
+        job.task,
+        job.plain,
+        job.split.classes,
+        device=job.plan.device,
+        on_batch=lambda done, total: job.progress.step("evaluating", done, total),
+    )
+    table.write(job.run.predictions)
+    report = evaluate_classification(
+        table, train_targets=job.plain["train"].dataset.targets, leaks=set(job.split.leaks)
+    )
+    write_json(job.run.metrics, report.to_dict())
+    return report
+
+
+def _bundle(job: Job) -> Path:
+    target = job.run.bundle
+    if target.exists():
+        return target
+    from opsin.exporting.to_bundle import export_bundle
+
+    job.progress.line("bundle  exporting, and comparing the graph with the model")
+    chosen = job.split.splits["val"][:PARITY_PICTURES]
+    export_bundle(
+        job.model.to("cpu"),
+        job.task,
+        job.plan.design,
+        job.split.classes,
+        target,
+        pictures=[(source_id, _prepared(job, source_id)) for source_id in chosen],
+        data_hash=data_hash(contents(job.intake.index, job.intake.records)),
+        split_hash=sha256_file(job.run.split),
+        source=job.run.path.name,
+    )
+    return target
+
+
+def _report(job: Job) -> Path:
+    from opsin.report.html import write_report
+
+    job.progress.line("report  drawing")
+    return write_report(
+        job.run.path,
+        data_root=job.intake.index.root,
+        heatmaps=_heatmaps(job),
+        spec=job.plan.design.spec,
+    )
+
+
+def _heatmaps(job: Job) -> dict[str, NDArray[np.float32]]:
+    """Grad-CAM of the predicted class of the pictures that the report shows as most wrong."""
+    from opsin.core.errors import WrongUsage
+    from opsin.data.transform import Normalise
+    from opsin.explain.gradcam import grad_cam, last_conv
+    from opsin.report.read import read_predictions
+    from opsin.report.worst import worst_pictures
+
+    number = {name: index for index, name in enumerate(job.split.classes)}
+    normalise = Normalise(job.plan.design.spec)
+    model = job.model.to("cpu")
+    maps: dict[str, NDArray[np.float32]] = {}
+    for row in worst_pictures(read_predictions(job.run.predictions)):
+        image = np.ascontiguousarray(_prepared(job, row.path).transpose(2, 0, 1))
+        inputs = normalise(torch.from_numpy(image)[None])
+        try:
+            layer = last_conv(model, inputs)
+        except WrongUsage:  # a network without convolutions has no such map
+            return {}
+        maps[row.path] = grad_cam(model, layer, inputs, [number[row.predicted]])[0].numpy()
+    return maps
+
+
+def _prepared(job: Job, source_id: str) -> NDArray[np.uint8]:
+    """A prepared picture, uint8 H W 3."""
+    return job.store[job.intake.position[source_id]].transpose(1, 2, 0)

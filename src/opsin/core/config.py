@@ -1,0 +1,120 @@
+"""The settings of a training run: one model, checked at once, unknown names refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from opsin.core.errors import WrongUsage
+from opsin.core.files import write_text
+from opsin.core.preprocess import Resize
+from opsin.core.registry import near
+
+Augment = Literal["none", "light", "trivial"]
+Optimizer = Literal["adam", "adamw", "sgd"]
+Monitor = Literal["val_loss", "val_accuracy"]
+
+
+class TrainConfig(BaseModel):
+    """Every setting of `opsin train`. Passing `config.yaml` back repeats the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    data: Path = Field(description="folder of pictures, one folder per class")
+    model: str = Field("tinyvgg", description="tinyvgg, lenet, cnn3, or timm:NAME")
+    pretrained: bool = Field(False, description="start from timm's weights (needs the network)")
+    weights: Path | None = Field(None, description="start from this safetensors file")
+    weights_record: Path | None = Field(
+        None, description="the JSON that says how pictures for --weights are prepared"
+    )
+    freeze: bool = Field(False, description="train the head only, the backbone stays as it is")
+    fine_tune: bool = Field(
+        False, description="after the head, train all layers at a hundredth of the rate"
+    )
+    augment: Augment = Field("none", description="none, light or trivial")
+    resize: Resize | None = Field(None, description="stretch, crop or pad; else the model's own")
+    epochs: int = Field(20, ge=1, description="passes over the training pictures")
+    batch_size: int = Field(32, ge=1, description="pictures in a step")
+    image_size: int | None = Field(
+        None, ge=8, le=4096, description="side in pixels; else the model's own"
+    )
+    lr: float = Field(1e-3, gt=0, description="learning rate")
+    optimizer: Optimizer = Field("adam", description="adam, adamw or sgd")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay of the optimizer")
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many epochs without a better monitor; else never"
+    )
+    monitor: Monitor = Field("val_loss", description="what decides the best epoch")
+    val_frac: float = Field(0.2, gt=0, lt=1, description="share of pictures for validation")
+    test_frac: float = Field(0.1, gt=0, lt=1, description="share of pictures for the test")
+    max_bad_frac: float = Field(
+        0.05, ge=0, le=1, description="refuse data with a larger share of unreadable files"
+    )
+    follow_links: bool = Field(False, description="follow links that leave the data folder")
+    strict: bool = Field(False, description="refuse data with leaks between splits")
+    seed: int = Field(0, ge=0, lt=2**32, description="of everything that is drawn")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    workers: int = Field(0, ge=0, le=64, description="processes that decode and augment")
+    threads: int | None = Field(None, ge=1, description="of torch; else torch's own choice")
+    project: Path = Field(Path("runs"), description="folder that holds the runs")
+    name: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="of the run folder"
+    )
+    report: bool = Field(True, description="write report.html")
+    bundle: bool = Field(True, description="write the bundle")
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of all settings."""
+        return list(type(self).model_fields)
+
+
+def make_config(values: Mapping[str, Any]) -> TrainConfig:
+    """A `TrainConfig` from names and values. Raises `WrongUsage` that lists all errors at once."""
+    try:
+        config = TrainConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise WrongUsage(
+            "; ".join(_explain(problem) for problem in error.errors()), code="bad_setting"
+        ) from None
+    if config.val_frac + config.test_frac >= 1:
+        raise WrongUsage("val_frac + test_frac must leave something to train on", where="val_frac")
+    if config.fine_tune and not config.freeze:
+        config = config.model_copy(update={"freeze": True})
+    return config
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, unchecked. Relative paths count from the working folder."""
+    if not path.is_file():
+        raise WrongUsage("no such config file", code="no_such_path", where=str(path))
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WrongUsage(f"not YAML: {error}", code="bad_config", where=str(path)) from None
+    if not isinstance(values, dict):
+        raise WrongUsage("not a mapping of names to values", code="bad_config", where=str(path))
+    return values
+
+
+def write_config(path: Path, config: TrainConfig) -> None:
+    """Write the resolved settings, each with its meaning as a comment."""
+    lines = ["# Every setting of this run. To repeat it: opsin train --config config.yaml"]
+    for name, value in config.model_dump(mode="json").items():
+        text = yaml.safe_dump({name: value}, allow_unicode=False, width=10_000).rstrip()
+        lines.append(f"{text}  # {TrainConfig.model_fields[name].description}")
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _explain(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        matches = near(name, list(TrainConfig.model_fields))
+        meant = f'; did you mean "{matches[0]}"?' if matches else ""
+        return f'unknown setting "{name}"{meant}'
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{name}: {message}, came {problem.get('input')!r}"

@@ -1,0 +1,111 @@
+"""The machine: which device, how much memory, which versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opsin.core.errors import WrongUsage
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = [
+    "opsin",
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "pydantic",
+    "fastapi",
+    "uvicorn",
+    "torch",
+    "torchvision",
+    "timm",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "scikit-learn",
+    "captum",
+    "matplotlib",
+]
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`. Raises `WrongUsage`."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise WrongUsage(
+            f'unknown device "{name}". Allowed: auto, cpu, cuda, cuda:N, mps', where="device"
+        ) from None
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise WrongUsage(
+            f"this machine has no {name}", code="no_device", where="device", fix="--device cpu"
+        )
+    return device
+
+
+def versions() -> dict[str, str]:
+    """Package to installed version, for those that Opsin uses and that are there."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """System, processor, cores that we may use, memory in bytes."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_bytes": memory()[0],
+    }
+
+
+def memory() -> tuple[int, int]:
+    """(total, available) bytes of memory; (0, 0) where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0, 0
+    values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if ":" in line}
+    return values.get("MemTotal", 0), values.get("MemAvailable", 0)
+
+
+def peak_memory() -> int:
+    """The most bytes this process has held so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

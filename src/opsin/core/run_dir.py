@@ -1,0 +1,157 @@
+"""The run folder: the record of one training, never overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import datetime
+import io
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from opsin.core.errors import Locked, NoRoom, WrongUsage
+from opsin.core.files import check_writable, no_room, read_json, write_text
+
+
+class RunDir:
+    """Names and ways of a run folder. Files are written whole or not at all.
+
+    >>> RunDir(Path("runs/demo")).history.name
+    'history.csv'
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.split = path / "split.json"
+        self.manifest = path / "manifest.csv"
+        self.findings = path / "findings.json"
+        self.environment = path / "env.json"
+        self.history = path / "history.csv"
+        self.predictions = path / "predictions.csv"
+        self.metrics = path / "metrics.json"
+        self.report = path / "report.html"
+        self.checkpoints = path / "checkpoints"
+        self.bundle = path / "bundle"
+        self._lock = path / ".lock"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run while it is written to; released by the system when the process dies,
+        so a stale lock cannot be. Raises `Locked`.
+        """
+        try:
+            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise no_room(self._lock, error) from error
+        try:
+            if not _try_lock(handle):
+                holder = os.read(handle, 500).decode("utf-8", "replace") or "another process"
+                raise Locked(f"run {self.path.name} is in use by {holder}", where=str(self.path))
+            since = datetime.datetime.now().strftime("%H:%M")
+            text = f"process {os.getpid()} on host {socket.gethostname()} since {since}"
+            os.truncate(handle, 0)
+            os.write(handle, text.encode())
+            yield
+        finally:
+            os.close(handle)
+
+
+def create_run(project: Path, name: str) -> RunDir:
+    """A new folder `project/name`, or `project/name-2`, ... Raises `NoRoom`."""
+    check_writable(project)
+    for number in range(1, 100_000):
+        path = project / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise no_room(path, error) from error
+        point_latest(project, path)
+        return RunDir(path)
+    raise NoRoom("a hundred thousand runs have this name", where=str(project / name))
+
+
+def point_latest(project: Path, run: Path) -> None:
+    """Let `project/latest` point to `run`; where links are not allowed, a text file does."""
+    link = project / "latest"
+    temporary = project / f".latest-{os.getpid()}"
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.symlink_to(run.name, target_is_directory=True)
+        except (OSError, NotImplementedError):
+            temporary.write_text(run.name)
+        temporary.replace(link)
+
+
+def open_run(path: Path) -> RunDir:
+    """The run folder at `path` (`.../latest` is followed). Raises `WrongUsage`."""
+    if path.is_file() and path.name == "latest":
+        path = path.with_name(path.read_text().strip())
+    if not (path / "config.yaml").is_file():
+        what = "not a run folder (it has no config.yaml)" if path.exists() else "no such run"
+        beside = sorted(p.parent.name for p in path.parent.glob("*/config.yaml"))[-3:]
+        raise WrongUsage(
+            what,
+            code="no_such_run",
+            where=str(path),
+            fix=f"runs there: {', '.join(beside)}" if beside else "opsin train DATA makes one",
+        )
+    return RunDir(path.resolve())
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV file (UTF-8, LF), whole or not at all; returns its SHA-256."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return write_text(path, buffer.getvalue())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file that `write_rows` made."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_record(path: Path) -> Any:
+    """The JSON of a run's file. Raises `WrongUsage` when it is missing or damaged."""
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise WrongUsage(
+            "this file of the run is missing: the run did not get so far",
+            code="run_incomplete",
+            where=str(path),
+            fix=f"opsin train --resume {path.parent}",
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise WrongUsage(
+            f"this file of the run cannot be read: {error}", code="run_damaged", where=str(path)
+        ) from None
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,40 @@
+"""What was done to pictures on the way to upright 8-bit RGB, counted."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from opsin.core.finding import Finding
+from opsin.data.checks.scanned import ScannedData, files
+
+_SAYS = {
+    "rotated": "turned upright by their EXIF orientation",
+    "first_frame": "animated or of several pages: the first frame is used",
+    "mode_converted": "converted to 8-bit RGB",
+    "exif_unreadable": "with damaged EXIF data, taken as upright",
+}
+
+
+def check(scanned: ScannedData) -> Iterator[Finding]:
+    """`modes` (how many of each), `rotated`, `first_frame`, `mode_converted`, `exif_unreadable`.
+
+    The three channels of every picture mean the same after this, so it is information only.
+    """
+    modes = Counter(record.mode for _, record in scanned.usable)
+    if modes:
+        yield Finding("info", "modes", _counts(modes))
+    found: dict[str, list[str]] = defaultdict(list)
+    how: dict[str, Counter[str]] = defaultdict(Counter)
+    for _, record in scanned.usable:
+        for note in record.notes:
+            if note.code in _SAYS:
+                found[note.code].append(record.source_id)
+                how[note.code][note.message] += 1
+    for code, ids in sorted(found.items()):
+        detail = f" ({_counts(how[code])})" if code == "mode_converted" else ""
+        yield Finding("info", code, f"{files(len(ids))} {_SAYS[code]}{detail}", tuple(ids))
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in counter.most_common())

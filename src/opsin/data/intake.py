@@ -1,0 +1,126 @@
+"""From a folder to pictures that can be trained on: index, scan, findings, split, pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from opsin.core.errors import DataRefused
+from opsin.core.finding import Finding
+from opsin.core.preprocess import PreprocessSpec
+from opsin.data.checks.registry import run_checks
+from opsin.data.checks.scanned import ScannedData
+from opsin.data.formats.registry import FORMATS
+from opsin.data.index import Index
+from opsin.data.pixels import PixelStore
+from opsin.data.record import FileRecord
+from opsin.data.scan import scan
+from opsin.data.splits import Item, Split, split_items
+
+Steps = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Everything that one pass over the data found. `records[i]` belongs to `index.rows[i]`."""
+
+    index: Index
+    records: tuple[FileRecord, ...]
+    findings: tuple[Finding, ...]
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Source id to row number."""
+        return {row.source_id: number for number, row in enumerate(self.index.rows)}
+
+    @property
+    def bad(self) -> list[FileRecord]:
+        """The files that cannot be used."""
+        return [record for record in self.records if record.error is not None]
+
+    def items(self) -> list[Item]:
+        """The usable rows, as splitting wants them."""
+        pairs = zip(self.index.rows, self.records, strict=True)
+        return [
+            Item(row.source_id, row.target, record.pixel_sha256, row.split)
+            for row, record in pairs
+            if record.error is None
+        ]
+
+
+def read_index(root: Path, *, follow_links: bool = False) -> Index:
+    """What lies in `root`, by its layout. Raises `WrongUsage`, `DataRefused`."""
+    index: Index = FORMATS.load("folder")(root, follow_links=follow_links)
+    return index
+
+
+def take_in(
+    index: Index,
+    *,
+    store: PixelStore | None = None,
+    workers: int = 2,
+    on_file: Steps | None = None,
+) -> Intake:
+    """Look at every file once, and keep its prepared pixels in `store` when there is one."""
+    files = [(row.source_id, row.path) for row in index.rows]
+    keep = store is not None and store.stored
+    records = scan(
+        files,
+        spec=store.spec if store and keep else None,
+        on_pixels=store.put if store and keep else None,
+        progress=on_file,
+        workers=workers,
+    )
+    findings = [*index.findings, *run_checks(ScannedData(index, records))]
+    order = ("error", "warning", "info")
+    findings.sort(key=lambda finding: order.index(finding.severity))
+    return Intake(index, tuple(records), tuple(findings))
+
+
+def pixel_store(index: Index, spec: PreprocessSpec, *, budget_bytes: int) -> PixelStore:
+    """An empty store for the rows of `index`."""
+    return PixelStore([row.path for row in index.rows], spec, budget_bytes=budget_bytes)
+
+
+def refuse_bad(intake: Intake, max_bad_frac: float) -> None:
+    """Raise `DataRefused` when more than `max_bad_frac` of the files cannot be used."""
+    bad = intake.bad
+    if len(bad) <= max_bad_frac * len(intake.records):
+        return
+    kinds = Counter(record.error for record in bad)
+    listed = ", ".join(f"{count} {code}" for code, count in kinds.most_common())
+    raise DataRefused(
+        f"{len(bad)} of {len(intake.records)} files cannot be used ({listed}); "
+        f"at most {max_bad_frac:.0%} are allowed",
+        code="too_many_bad_files",
+        where=str(intake.index.root),
+        fix=f"look at them with: opsin check {intake.index.root}; "
+        "or allow more with --max-bad-frac",
+    )
+
+
+def refuse_leaks(intake: Intake) -> None:
+    """Raise `DataRefused` when the same picture lies in two of the given splits."""
+    leaks = [finding for finding in intake.findings if finding.code == "leak"]
+    if leaks:
+        raise DataRefused(
+            leaks[0].message,
+            code="leak",
+            where=str(intake.index.root),
+            fix=leaks[0].fix or "take the doubles out, or train without --strict",
+        )
+
+
+def draw_split(intake: Intake, *, seed: int, val_frac: float, test_frac: float) -> Split:
+    """The split of an intake; see `opsin.data.splits`. Raises `DataRefused`."""
+    return split_items(
+        intake.items(), intake.index.classes, seed=seed, val_frac=val_frac, test_frac=test_frac
+    )
+
+
+def split_names(split: Split) -> Mapping[str, str]:
+    """Source id to the name of its split."""
+    return {source_id: name for name, ids in split.splits.items() for source_id in ids}

@@ -1,0 +1,138 @@
+"""`scan`: one pass over every file, in processes that a broken picture may crash."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opsin.core.files import sha256_file
+from opsin.core.isolated import IsolatedWorker, WorkerFault, WorkerLost, WorkerTimeout
+from opsin.core.preprocess import PreprocessSpec
+from opsin.data.decode import MAX_FILE_BYTES, Limits, Note
+from opsin.data.record import FileRecord
+
+Files = Sequence[tuple[str, Path]]
+Look = tuple[FileRecord, NDArray[np.uint8] | None]
+
+TARGET = "opsin.data.scan_worker:factory"
+LIMITS = Limits()
+MEMORY_LIMIT_BYTES = 4 << 30
+
+
+def scan(
+    files: Files,
+    *,
+    spec: PreprocessSpec | None = None,
+    on_pixels: Callable[[int, NDArray[np.uint8]], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int = 2,
+    limits: Limits = LIMITS,
+    timeout_s: float = 5.0,
+    target: str = TARGET,
+) -> list[FileRecord]:
+    """Look at each (source id, path) once; the records come in the order of `files`.
+
+    With `spec`, each readable picture is also prepared and given to `on_pixels(index, image)`,
+    uint8 H W 3, read-only, in any order. `progress(done, total)` follows each file. Both are
+    called in the caller's thread; what they raise ends the scan. A file whose decoding crashes,
+    or takes longer than `timeout_s`, is `decoder_failed`, and the scan goes on.
+    """
+    config = {
+        "limits": asdict(limits),
+        "spec": spec.model_dump(mode="json") if spec and on_pixels else None,
+        "memory_limit_bytes": MEMORY_LIMIT_BYTES,
+        "quiet": True,  # libtiff prints a line for every oddity of a broken file
+    }
+    records: list[FileRecord | None] = [None] * len(files)
+    looks = _looks(files, max(1, min(workers, len(files))), target, config, timeout_s)
+    with contextlib.closing(looks):
+        for done, (index, (record, image)) in enumerate(looks, start=1):
+            records[index] = record
+            if image is not None and on_pixels:
+                on_pixels(index, image)
+            if progress:
+                progress(done, len(files))
+    return [record for record in records if record is not None]
+
+
+def _looks(
+    files: Files, count: int, target: str, config: dict[str, Any], timeout_s: float
+) -> Generator[tuple[int, Look]]:
+    """(index, look) in the order of completion; closing it ends threads and processes."""
+    todo = iter(range(len(files)))
+    picking = threading.Lock()
+    stop = threading.Event()
+    # short, so that pictures do not pile up in memory before a slow `on_pixels`
+    done: queue.Queue[tuple[int, Look] | BaseException] = queue.Queue(maxsize=2 * count)
+    crew = [IsolatedWorker(target, config) for _ in range(count)]
+
+    def hand_over(item: tuple[int, Look] | BaseException) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                done.put(item, timeout=0.1)
+                return
+
+    def work(worker: IsolatedWorker) -> None:
+        try:
+            while not stop.is_set():
+                with picking:
+                    index = next(todo, None)
+                if index is None:
+                    return
+                hand_over((index, _look(worker, *files[index], timeout_s)))
+        except BaseException as error:  # raised again in the caller's thread
+            hand_over(error)
+
+    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in crew]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(len(files)):
+            item = done.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        for worker in crew:
+            worker.close()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+
+
+def _look(worker: IsolatedWorker, source_id: str, path: Path, timeout_s: float) -> Look:
+    size_bytes, mtime_ns = _size_and_time(path)
+    worker.start()  # a worker that cannot start is no fault of this file: let it be raised
+    try:
+        fields, pixels = worker.call({"path": str(path)}, timeout_s=timeout_s)
+    except (WorkerLost, WorkerTimeout, WorkerFault) as error:
+        fields, pixels = _failed(path, error), b""
+    shape = fields.pop("shape", None)
+    fields["notes"] = tuple(Note(**note) for note in fields.get("notes", ()))
+    record = FileRecord(source_id, path, size_bytes, mtime_ns, **fields)
+    return record, np.frombuffer(pixels, np.uint8).reshape(shape) if shape else None
+
+
+def _failed(path: Path, error: WorkerLost | WorkerTimeout | WorkerFault) -> dict[str, Any]:
+    fields = {"error": "decoder_failed", "error_message": error.message}
+    with contextlib.suppress(OSError):
+        if path.is_file() and path.stat().st_size <= MAX_FILE_BYTES:
+            fields["sha256"] = sha256_file(path)  # reading bytes is safe, and finds copies of it
+    return fields
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,33 @@
+"""Loaders for the splits of an intake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opsin.data.dataset import ImageDataset
+from opsin.data.intake import Intake
+from opsin.data.loader import Loader
+from opsin.data.pixels import PixelStore
+from opsin.data.splits import Split
+
+
+def split_loader(
+    intake: Intake,
+    store: PixelStore,
+    split: Split,
+    name: str,
+    collate_targets: Callable[[Sequence[Any]], Any],
+    *,
+    seed: int,
+    batch_size: int,
+    augment: str = "none",
+    shuffle: bool = False,
+    workers: int = 0,
+) -> Loader:
+    """The loader of split `name`; without `augment` and `shuffle` it is the same every epoch."""
+    ids = split.splits[name]
+    rows = [intake.position[source_id] for source_id in ids]
+    targets = [intake.index.rows[row].target for row in rows]
+    dataset = ImageDataset(store, rows, targets, ids, seed=seed, augment=augment)
+    return Loader(dataset, collate_targets, batch_size=batch_size, shuffle=shuffle, workers=workers)

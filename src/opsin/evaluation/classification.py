@@ -1,0 +1,109 @@
+"""The numbers of a classifier, from its saved predictions, sample-weighted, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opsin.core.report import Report, Value
+from opsin.evaluation.intervals import LEVEL, RESAMPLES, bootstrap_f1, share
+from opsin.evaluation.predictions import PredictionTable
+
+
+def evaluate_classification(
+    table: PredictionTable,
+    *,
+    train_targets: Sequence[int] | None = None,
+    leaks: Collection[str] = (),
+) -> Report:
+    """Every metric of every split in `table`.
+
+    `train_targets`: class indices of the training pictures, for the majority baseline; without
+    them the baseline is the split's own most frequent class. `leaks`: source ids that are in
+    training as well; each split that has some gets a second slice, "without_leaks".
+    """
+    report = Report(
+        settings={
+            "interval": f"{LEVEL:.0%}",
+            "shares": "Wilson score interval",
+            "f1": f"percentile bootstrap, {RESAMPLES} resamples",
+            "weights": "every sample counts once",
+            "classes": list(table.classes),
+        }
+    )
+    majority = _majority(train_targets) if train_targets is not None else None
+    for split in table.splits:
+        rows = table.rows(split)
+        _add_slice(report, table, split, "all", rows, majority)
+        _add_classes(report, table, split, rows)
+        clean = np.array([row for row in rows if table.ids[row] not in leaks], np.int64)
+        if len(clean) < len(rows) and len(clean):
+            _add_slice(report, table, split, "without_leaks", clean, majority)
+    return report
+
+
+def _majority(targets: Sequence[int]) -> int:
+    return int(np.bincount(np.asarray(targets, np.int64)).argmax())
+
+
+def _add_slice(
+    report: Report,
+    table: PredictionTable,
+    split: str,
+    slice_: str,
+    rows: NDArray[np.int64],
+    majority: int | None,
+) -> None:
+    true, predicted = table.true[rows], table.predicted[rows]
+    count = len(rows)
+    if majority is None:
+        majority = _majority(true.tolist())
+    report.add(split, slice_, "accuracy", share(int((true == predicted).sum()), count))
+    report.add(split, slice_, "baseline_accuracy", share(int((true == majority).sum()), count))
+    confusion = _confusion(table, rows)
+    low, high = bootstrap_f1(confusion)
+    from sklearn.metrics import f1_score
+
+    present = np.union1d(true, predicted)
+    macro = float(f1_score(true, predicted, labels=present, average="macro", zero_division=0))
+    report.add(
+        split, slice_, "macro_f1", Value(macro, count, float(low[-1]), float(high[-1]), "bootstrap")
+    )
+    report.add(split, slice_, "log_loss", Value(float(table.loss[rows].mean()), count))
+
+
+def _add_classes(
+    report: Report, table: PredictionTable, split: str, rows: NDArray[np.int64]
+) -> None:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    true, predicted = table.true[rows], table.predicted[rows]
+    labels = range(len(table.classes))
+    f1 = precision_recall_fscore_support(true, predicted, labels=list(labels), zero_division=0)[2]
+    confusion = _confusion(table, rows)
+    low, high = bootstrap_f1(confusion)
+    for index, name in enumerate(table.classes):
+        slice_ = f"class:{name}"
+        hits, support = int(confusion[index, index]), int(confusion[index].sum())
+        named = int(confusion[:, index].sum())
+        report.add(split, slice_, "precision", share(hits, named))
+        report.add(split, slice_, "recall", share(hits, support))
+        report.add(
+            split,
+            slice_,
+            "f1",
+            Value(float(f1[index]), support, float(low[index]), float(high[index]), "bootstrap"),
+        )
+        report.add(split, slice_, "support", Value(float(support), support))
+    report.tables[f"confusion/{split}"] = confusion.tolist()
+
+
+def _confusion(table: PredictionTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    from sklearn.metrics import confusion_matrix
+
+    counts: NDArray[np.int64] = confusion_matrix(
+        table.true[rows], table.predicted[rows], labels=list(range(len(table.classes)))
+    )
+    return counts

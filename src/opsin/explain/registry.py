@@ -1,0 +1,7 @@
+"""The explanations by name; listing them loads nothing."""
+
+from __future__ import annotations
+
+from opsin.core.registry import Registry
+
+EXPLANATIONS = Registry("explanation", [("gradcam", "opsin.explain.gradcam:grad_cam")])

@@ -1,0 +1,102 @@
+"""From a model's name to a module and the preparation that its pictures need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from opsin.core.errors import WrongUsage
+from opsin.core.preprocess import PreprocessSpec, Resize
+from opsin.core.registry import unknown
+from opsin.core.seeding import torch_seed
+from opsin.models.classifier import Classifier
+from opsin.models.registry import MODELS
+from opsin.models.timm_adapter import PREFIX, TimmClassifier, timm_preparation
+from opsin.models.weights import WeightsRecord, load_weights, read_record
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights come from: nowhere (from scratch), timm's hub, or a file with its record."""
+
+    pretrained: bool = False
+    weights: Path | None = None
+    record: WeightsRecord | None = None
+
+
+@dataclass(frozen=True)
+class Design:
+    """Everything needed to build the module again: goes into the bundle's manifest."""
+
+    name: str
+    spec: PreprocessSpec
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def find_origin(pretrained: bool, weights: Path | None, record: Path | None = None) -> Origin:
+    """Read and check the record of `weights`. Raises `WrongUsage`, `ModelRefused`."""
+    if weights is None:
+        return Origin(pretrained=pretrained)
+    if pretrained:
+        raise WrongUsage("give --pretrained or --weights FILE, not both", where="pretrained")
+    return Origin(weights=weights, record=read_record(weights, record))
+
+
+def design(
+    name: str, origin: Origin, *, image_size: int | None = None, resize: Resize | None = None
+) -> Design:
+    """Settle the model's options and its preparation, before anything is built.
+
+    Raises `WrongUsage` for an unknown name, a size out of range, or weights of another model.
+    """
+    if origin.record is not None:
+        if origin.record.architecture != name:
+            raise WrongUsage(
+                f"the weights are of {origin.record.architecture}, the model is {name}",
+                code="other_architecture",
+                where=str(origin.weights),
+                fix=f"--model {origin.record.architecture}",
+            )
+        spec = origin.record.preparation(image_size, resize)
+        return Design(name, spec, dict(origin.record.create_kwargs))
+    if name.startswith(PREFIX):
+        spec = timm_preparation(name.removeprefix(PREFIX), image_size)
+        return Design(name, spec.model_copy(update={"resize": resize or spec.resize}))
+    if name not in MODELS:
+        raise unknown("model", name, [*MODELS, f"{PREFIX}NAME"])
+    if origin.pretrained:
+        raise WrongUsage(
+            f"{name} has no pretrained weights",
+            where="pretrained",
+            fix=f"choose a {PREFIX}NAME model, for example {PREFIX}mobilenetv2_100",
+        )
+    size = image_size or MODELS.load(name).image_size_px
+    return Design(name, PreprocessSpec(size_px=(size, size), resize=resize or "stretch"))
+
+
+def construct(plan: Design, num_outputs: int, *, pretrained: bool = False) -> Classifier:
+    """The module itself, with whatever weights its constructor draws (or timm downloads)."""
+    if plan.name.startswith(PREFIX):
+        name = plan.name.removeprefix(PREFIX)
+        return TimmClassifier(name, num_outputs, pretrained=pretrained, **plan.options)
+    model = MODELS.load(plan.name)(num_outputs, image_size=plan.spec.size_px[0], **plan.options)
+    return cast(Classifier, model)
+
+
+def build(
+    plan: Design, origin: Origin, num_outputs: int, *, seed: int, keep_head: bool = False
+) -> Classifier:
+    """The module with its first weights: drawn from `seed`, then those of `origin` put in.
+
+    `keep_head`: the origin's own head stays (a pretrained model used as it is). torch's global
+    generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "weights"))
+        model = construct(plan, num_outputs, pretrained=origin.pretrained)
+    if origin.weights is not None:
+        load_weights(model, origin.weights, keep_head=keep_head)
+    return model

@@ -1,0 +1,69 @@
+"""Any backbone of timm as `backbone` + `head`; timm is imported only here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from opsin.core.errors import WrongUsage
+from opsin.core.extras import require
+from opsin.core.preprocess import PreprocessSpec
+from opsin.core.registry import unknown
+from opsin.models.classifier import Classifier
+
+PREFIX = "timm:"
+
+
+class TimmClassifier(Classifier):
+    """timm's model without its classifier, and a linear head of `num_outputs`.
+
+    Input: float32 B 3 H W; output: B `num_outputs` logits.
+    """
+
+    def __init__(
+        self, name: str, num_outputs: int, *, pretrained: bool = False, **options: Any
+    ) -> None:
+        super().__init__()
+        timm = _timm(name)
+        self.backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        config: Any = self.backbone.pretrained_cfg
+        self.image_size_px = int(config["input_size"][-1])
+        self.classifier_key = str(config.get("classifier") or "classifier")
+        self.backbone.eval()
+        with torch.no_grad():
+            features = self.backbone(torch.zeros(1, 3, self.image_size_px, self.image_size_px))
+        if features.ndim != 2:
+            raise WrongUsage(
+                f"{PREFIX}{name} does not end in one row of features a picture", code="no_head"
+            )
+        self.backbone.train()
+        self.head = nn.Linear(features.shape[1], num_outputs)
+
+    def own_key(self, key: str) -> str:
+        """Timm's name of a weight as the name it has here."""
+        inside = f"{self.classifier_key}."
+        return f"head.{key[len(inside) :]}" if key.startswith(inside) else f"backbone.{key}"
+
+
+def timm_preparation(name: str, image_size: int | None) -> PreprocessSpec:
+    """How timm says that pictures for the pretrained weights of `name` are prepared."""
+    config = _timm(name).get_pretrained_cfg(name).to_dict()
+    size = image_size or int(config["input_size"][-1])
+    interpolation = config.get("interpolation", "bicubic")
+    return PreprocessSpec(
+        size_px=(size, size),
+        resize="crop",
+        interpolation=interpolation if interpolation in ("bilinear", "bicubic") else "bicubic",
+        crop_frac=config.get("crop_pct") or 0.875,
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def _timm(name: str) -> Any:
+    timm = require("timm", purpose=f"the model {PREFIX}{name}")
+    if not timm.is_model(name):
+        raise unknown("timm model", name, timm.list_models())
+    return timm

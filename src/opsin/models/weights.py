@@ -1,0 +1,144 @@
+"""Weights from a file, and the record of how their pictures are prepared.
+
+Weights without that record are a trap: with a wrong normalisation nothing fails, the model is
+only worse. So the record beside the file (same name, `.json`) is required.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from opsin.core.errors import ModelRefused, WrongUsage
+from opsin.core.magic import require_kind
+from opsin.core.preprocess import Interpolation, PreprocessSpec, Resize
+from opsin.core.registry import near
+from opsin.models.timm_adapter import TimmClassifier
+
+
+class WeightsRecord(BaseModel):
+    """The JSON beside a weights file: architecture, preparation, and the labels of its own head."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    architecture: str
+    input_size: tuple[int, int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Interpolation = "bilinear"
+    crop_frac: float = 1.0
+    resize: Resize = "crop"
+    create_kwargs: dict[str, Any] = {}
+    labels: tuple[str, ...] = ()
+
+    def preparation(self, image_size: int | None, resize: Resize | None) -> PreprocessSpec:
+        """The `PreprocessSpec` of this record, at another size or resize when they are given."""
+        size = (image_size, image_size) if image_size else self.input_size[1:]
+        return PreprocessSpec(
+            size_px=size,
+            resize=resize or self.resize,
+            interpolation=self.interpolation,
+            crop_frac=self.crop_frac,
+            mean=self.mean,
+            std=self.std,
+        )
+
+
+def read_record(weights: Path, record: Path | None = None) -> WeightsRecord:
+    """The record of `weights`: `record`, or the JSON of the same name beside the file.
+
+    Raises `WrongUsage` when the weights are not there, `ModelRefused` when they are not
+    safetensors, have no record, or the record lacks a field.
+    """
+    if not weights.is_file():
+        raise WrongUsage("no such weights file", code="no_such_path", where=str(weights))
+    require_kind(weights, "safetensors")
+    path = record or weights.with_suffix(".json")
+    if not path.is_file():
+        raise ModelRefused(
+            f"no record says how pictures for these weights are prepared ({path.name} is missing)",
+            code="no_preparation",
+            where=str(weights),
+            fix=f"write {path.name} beside it with architecture, input_size, mean, std, "
+            "interpolation and crop_frac, or name such a file with --weights-record",
+        )
+    try:
+        return WeightsRecord.model_validate(json.loads(path.read_bytes()))
+    except ValidationError as error:
+        fields = ", ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
+        raise ModelRefused(fields, code="bad_record", where=str(path)) from error
+    except ValueError as error:
+        raise ModelRefused(f"not JSON ({error})", code="bad_record", where=str(path)) from error
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file; anything else is refused before it is read."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    require_kind(path, "safetensors")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ModelRefused(
+            f"damaged safetensors file: {error}", code="damaged", where=str(path)
+        ) from error
+
+
+def load_weights(model: nn.Module, path: Path, *, keep_head: bool) -> int:
+    """Put the weights in `path` into `model` and return how many tensors were used.
+
+    Names may be ours (`backbone.…`, `head.…`) or timm's. `keep_head=False` leaves the model's own
+    head as it is. Raises `ModelRefused`, saying which names differ and how many fitted.
+    """
+    tensors = read_tensors(path)
+    if isinstance(model, TimmClassifier) and not any(k.startswith("backbone.") for k in tensors):
+        tensors = {model.own_key(key): value for key, value in tensors.items()}
+    wanted = model.state_dict()
+    if not keep_head:
+        tensors = {k: v for k, v in tensors.items() if not k.startswith("head.")}
+        wanted = {k: v for k, v in wanted.items() if not k.startswith("head.")}
+    # A counter that some formats leave out and that no result depends on.
+    wanted = {k: v for k, v in wanted.items() if not k.endswith("num_batches_tracked")}
+    missing = [key for key in wanted if key not in tensors]
+    unknown = [k for k in tensors if k not in wanted and not k.endswith("num_batches_tracked")]
+    shapes = [
+        f"{key} is {list(tensors[key].shape)}, the model has {list(value.shape)}"
+        for key, value in wanted.items()
+        if key in tensors and tensors[key].shape != value.shape
+    ]
+    if missing or unknown or shapes:
+        fitted = len(wanted) - len(missing) - len(shapes)
+        raise ModelRefused(
+            f"weights of another architecture: {fitted} of {len(wanted)} tensors fit"
+            + _some("missing in the file", missing)
+            + _some("not in the model", unknown)
+            + _some("other shapes", shapes),
+            code="other_architecture",
+            where=str(path),
+            fix=_meant(missing, unknown),
+        )
+    model.load_state_dict({key: tensors[key] for key in wanted}, strict=False)
+    return len(wanted)
+
+
+def _some(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"; {what}: {', '.join(names[:3])}{rest}"
+
+
+def _meant(missing: list[str], unknown: list[str]) -> str:
+    renamed = [(key, near(key, unknown)) for key in missing[:1]]
+    for key, matches in renamed:
+        if matches:
+            return f'choose the --model that the file was saved from ("{key}" is "{matches[0]}"?)'
+    return "choose the --model that the file was saved from"

@@ -1,0 +1,34 @@
+"""`Task`: the forward meaning of a model's outputs. The loop knows no more than this."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from opsin.core.batch import Batch
+
+
+class Task(ABC):
+    """Loss, scores and decoding for one kind of problem."""
+
+    kind: str
+    num_outputs: int
+
+    @abstractmethod
+    def collate(self, targets: Sequence[Any]) -> Any:
+        """The targets of a batch in the form that `loss` reads."""
+
+    @abstractmethod
+    def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The loss of each sample: float32 B, so that means can be weighted by samples."""
+
+    @abstractmethod
+    def scores(self, outputs: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+        """What the epoch line shows beside the loss: name to float32 B, averaged over samples."""
+
+    @abstractmethod
+    def answer(self, outputs: torch.Tensor) -> torch.Tensor:
+        """What the exported graph gives: for classification, probabilities B K."""

@@ -1,0 +1,79 @@
+"""The stages of a run: everything at once, or the head first and then all layers gently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from opsin.core.config import TrainConfig
+from opsin.data.loader import Loader
+from opsin.features.extract import extract_features
+from opsin.models.classifier import Classifier
+from opsin.tasks.task import Task
+from opsin.training.stage import Stage, norms
+
+GENTLE = 0.01
+"""Fine-tuning goes on at this share of the rate."""
+
+
+def make_stages(
+    config: TrainConfig,
+    model: Classifier,
+    task: Task,
+    train: Loader,
+    val: Loader,
+    *,
+    device: torch.device,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Stage]:
+    """One stage, or with `freeze` the head alone, or with `fine_tune` both after each other.
+
+    A frozen backbone speaks once about each picture when nothing random comes before it; with
+    augmentation it is asked in every step.
+    """
+    everything = tuple(model.parameters())
+    head = tuple(model.head.parameters())
+    if not config.freeze:
+        return [Stage("train", config.epochs, config.lr, model, train, val, everything)]
+    if config.augment == "none":
+        total = train.size + val.size
+        model.to(device)
+        first = Stage(
+            "head",
+            config.epochs,
+            config.lr,
+            model.head,
+            extract_features(
+                model.backbone,
+                train,
+                task.collate,
+                device=device,
+                on_batch=lambda done, _: on_batch(done, total),
+            ),
+            extract_features(
+                model.backbone,
+                val,
+                task.collate,
+                device=device,
+                on_batch=lambda done, _: on_batch(train.size + done, total),
+            ),
+            head,
+        )
+    else:
+        first = Stage(
+            "head", config.epochs, config.lr, model, train, val, head, frozen=(model.backbone,)
+        )
+    if not config.fine_tune:
+        return [first]
+    gentle = Stage(
+        "fine-tune",
+        config.epochs,
+        config.lr * GENTLE,
+        model,
+        train,
+        val,
+        everything,
+        frozen=norms(model),
+    )
+    return [first, gentle]

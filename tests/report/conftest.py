@@ -125,7 +125,7 @@ def metrics(classes: Sequence[str], confusion: dict[str, np.ndarray]) -> Report:
             support = int(table[k].sum())
             for metric, value in (("precision", 0.4321), ("recall", 0.5678), ("f1", 0.4908)):
                 value += 0.0001 * k
-                report.add(split, f"class:{name}", metric, Value(value, support, 0.2109, 0.8765))
+                report.add(split, f"class:{name}", metric, Value(value, support, 0.2109, 0.8771))
             report.add(split, f"class:{name}", "support", Value(support, support))
         report.tables[f"confusion/{split}"] = table.tolist()
     return report

@@ -41,7 +41,7 @@ def test_every_part_is_there_and_says_the_numbers_of_metrics_json(
     assert f"95 % interval {100 * accuracy.low:.1f}–{100 * accuracy.high:.1f} %" in text
     assert "baseline 32.2 %" in text
     rows = [row.replace("\u00a0", " ") for row in page.all("tr")]
-    assert "0.732" in next(row for row in rows if row.startswith("test 6 pictures"))
+    assert "0.732" in next(row for row in rows if row.startswith("test6 pictures"))
     for k, name in enumerate(example.classes):
         (line,) = [row for row in rows if row.startswith(f"{name}2 pictures")]
         for value in (0.4321, 0.5678, 0.4908):
@@ -62,7 +62,7 @@ def test_confusion_matrix_holds_the_counts(make_run: Make, report: Make) -> None
     rows = page.all("tr")
     for name, counts in zip(example.classes, table, strict=True):
         assert f"{name}{''.join(map(str, counts))}" in [row.replace(" ", "") for row in rows]
-    assert [c["class"] for c in page.attributes("td")].count("hit strong") == 3
+    assert [c.get("class") for c in page.attributes("td")].count("hit strong") == 3
 
 
 def test_nothing_comes_from_outside_and_nothing_runs(make_run: Make, report: Make) -> None:
@@ -100,10 +100,10 @@ def test_hostile_names_are_shown_escaped(make_run: Make, report: Make) -> None:
     classes = ["<b onclick=alert(1)>&amp;", "$\\frac{1}{", "a\nb\udcff", "😀" * 3]
     example = make_run(classes, each=16, names=HOSTILE)
     page = report(example)
-    assert {tag for tag, _ in page.tags} & {"script", "b onclick"} == set()
-    assert page.attributes("b") == [{}] * len(page.attributes("b")) or all(
-        set(a) <= {"style"} for a in page.attributes("b")
-    )
+    plain = report(make_run(under="plain", each=16))
+    allowed = {(tag, *sorted(attributes)) for tag, attributes in plain.tags}
+    found = {(tag, *sorted(attributes)) for tag, attributes in page.tags}
+    assert found - allowed <= {("br",)}  # four classes instead of two, and nothing else is new
     shown = [a["alt"] for a in page.attributes("img")]
     want = [
         "<script>alert(1)<\u2215script>.png",
@@ -134,9 +134,7 @@ def test_worst_pictures_are_the_sure_mistakes_of_the_test_set(make_run: Make, re
     page = report(example)
     articles = [text.replace("\u00a0", " ") for text in page.all("article")]
     assert len(articles) == 3
-    assert articles[0] == f"namedcat96.0 % filed asowl2.0 % {example.wrong[0]}" or re.fullmatch(
-        rf"named ?cat ?96\.0 % filed as ?owl ?2\.0 % {example.wrong[0]}", articles[0]
-    )
+    assert articles[0] == f"namedcat96.0 % filed asowl2.0 % {example.wrong[0]}"
 
 
 def test_heat_is_drawn_over_the_picture(make_run: Make, report: Make) -> None:
@@ -274,7 +272,6 @@ def test_two_classes_up_to_thirty_show_the_matrix(make_run: Make, report: Make) 
     page = report(make_run([f"c{i}" for i in range(30)], each=4, side=12))
     (matrix,) = [a for a in page.attributes("table") if "matrix" in a["class"]]
     assert matrix["class"] == "matrix dense"
-    assert page.text.count("pictures in each") == 0
 
 
 def test_same_run_same_bytes(make_run: Make, report: Make) -> None:
@@ -355,7 +352,8 @@ def test_a_narrow_window_does_not_scroll_sideways(
     )
     flags = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-        "--disable-background-networking --disable-component-update --virtual-time-budget=5000 --dump-dom"
+        "--disable-background-networking --disable-component-update --virtual-time-budget=5000 "
+        "--dump-dom"
     )
     done = subprocess.run(
         [str(CHROMIUM), *flags.split(), f"--user-data-dir={tmp_path}/profile", f"file://{frame}"],

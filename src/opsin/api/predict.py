@@ -9,6 +9,8 @@ from opsin.bundle.predict_files import Refused, find_pictures, predict_files
 from opsin.core.prediction import ClassPrediction
 from opsin.core.progress import Progress, Silent
 
+Answer = ClassPrediction | Refused
+
 
 def predict(
     run_or_bundle: str | Path, *paths: str | Path, progress: Progress | None = None
@@ -30,7 +32,7 @@ def answers(
     *,
     progress: Progress | None = None,
     threads: int = 0,
-) -> list[ClassPrediction | Refused]:
+) -> list[Answer]:
     """An answer for each picture: a prediction, or why the file was refused."""
     from opsin.bundle.load import load_bundle
     from opsin.bundle.predictor import Predictor

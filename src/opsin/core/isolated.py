@@ -25,8 +25,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
+from opsin.core.error_frames import error_from, error_to
 from opsin.core.errors import OpsinError
 from opsin.core.frames import BrokenFrame, read_frame, write_frame
+from opsin.core.process_limits import limit_memory, no_core_dump
 
 Function = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
 
@@ -243,7 +245,9 @@ class _Child:
             raise WorkerLost(stage=self.stage, returncode=returncode)
         answer_header, answer_payload = answer
         if answer_header["kind"] == "error":
-            raise _error_from(answer_header)
+            raise error_from(answer_header) or WorkerFault(
+                str(answer_header.get("class")), str(answer_header.get("message"))
+            )
         return answer_header["header"], answer_payload
 
     def _exchange(
@@ -294,41 +298,6 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _error_to(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, OpsinError):
-        return {
-            "kind": "error",
-            "class": f"{type(error).__module__}:{type(error).__qualname__}",
-            "message": error.message,
-            "code": error.code,
-            "where": error.where,
-            "fix": error.fix,
-            "exit_code": error.exit_code,
-        }
-    return {"kind": "error", "class": type(error).__qualname__, "message": str(error)}
-
-
-def _error_from(header: dict[str, Any]) -> OpsinError:
-    """The error that the child raised; only classes of Opsin are looked up."""
-    name, message = str(header.get("class")), str(header.get("message"))
-    if "code" not in header:
-        return WorkerFault(name, message)
-    module, _, attribute = name.partition(":")
-    kind: type[OpsinError] = OpsinError
-    if module.startswith("opsin."):
-        with contextlib.suppress(ImportError, AttributeError):
-            found = getattr(importlib.import_module(module), attribute)
-            if isinstance(found, type) and issubclass(found, OpsinError):
-                kind = found
-    words = {key: str(header.get(key, "")) for key in ("code", "where", "fix")}
-    try:
-        error = kind(message, **words)
-    except TypeError:  # a class whose constructor takes other things
-        error = OpsinError(message, **words)
-    error.exit_code = int(header.get("exit_code", error.exit_code))
-    return error
-
-
 # --- the child's side ---
 
 _out: BinaryIO | None = None
@@ -350,7 +319,7 @@ def child_main(target: str) -> None:
     global _out
     for name in ("SIGINT", "SIGTERM"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-    _no_core_dump()
+    no_core_dump()
     frames_in = os.fdopen(os.dup(0), "rb")
     _out = os.fdopen(os.dup(1), "wb")
     # from here on, a stray print goes to stderr and never among the frames
@@ -377,7 +346,7 @@ def child_main(target: str) -> None:
             os._exit(0)
         except Exception as error:
             with contextlib.suppress(BrokenPipeError):
-                _send(_error_to(error), b"")
+                _send(error_to(error), b"")
 
 
 def _send(header: dict[str, Any], payload: bytes) -> None:
@@ -396,29 +365,9 @@ def _listen(file: BinaryIO, calls: queue.SimpleQueue[tuple[dict[str, Any], bytes
 def _prepare(target: str, config: dict[str, Any]) -> Function:
     limit = config.get("memory_limit_bytes")
     if limit:
-        _limit_memory(int(limit))
+        limit_memory(int(limit))
     module, _, attribute = target.partition(":")
     factory: Callable[[dict[str, Any]], Function] = getattr(
         importlib.import_module(module), attribute
     )
     return factory(config)
-
-
-def _no_core_dump() -> None:
-    """A decoder that crashes on a photo must not leave a file of memory beside it."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _limit_memory(size_bytes: int) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if hard != resource.RLIM_INFINITY:
-        size_bytes = min(size_bytes, hard)
-    with contextlib.suppress(OSError, ValueError):  # macOS refuses some values
-        resource.setrlimit(resource.RLIMIT_AS, (size_bytes, hard))

@@ -8,23 +8,22 @@ the decoder itself cannot be caught here: untrusted files go through `opsin.core
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import math
 import re
 import stat
-import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from opsin.core.errors import DataRefused
+from opsin.data.damage import check_png_sums, ends_early
+from opsin.data.plugins import plugin, webp_size
 from opsin.data.quiet import pillow_warnings_ignored
 from opsin.data.sniff import ALLOWED, FORMAT_OF_SUFFIX, beginning_of, media_type, picture_format
 from opsin.data.to_rgb import to_rgb
@@ -140,15 +139,15 @@ def decode(data: bytes, *, name: str = "", limits: Limits = Limits()) -> Decoded
     if format_ is None:
         raise _unsupported(data, name)
     if format_ == "WebP":  # Pillow sets up the whole canvas as soon as it opens one
-        _check_size(_webp_size(data), limits, name)
+        _check_size(webp_size(data), limits, name)
     with (
         pillow_warnings_ignored(),
         _explained(data, format_, name, limits),
-        _plugin(format_)(io.BytesIO(data)) as picture,
+        plugin(format_)(io.BytesIO(data)) as picture,
     ):
         _check_size(picture.size, limits, name)
         if format_ == "PNG":
-            _check_png_sums(data)
+            check_png_sums(data)
         mode = picture.mode
         # TIFFs are turned upright by Pillow as they are loaded. The EXIF data of the others must
         # not be asked for before: that loads the picture and swallows what goes wrong
@@ -182,26 +181,6 @@ def _unsupported(data: bytes, name: str) -> Undecodable:
     )
 
 
-_PLUGINS = {
-    "JPEG": "PIL.JpegImagePlugin:JpegImageFile",
-    "PNG": "PIL.PngImagePlugin:PngImageFile",
-    "WebP": "PIL.WebPImagePlugin:WebPImageFile",
-    "GIF": "PIL.GifImagePlugin:GifImageFile",
-    "BMP": "PIL.BmpImagePlugin:BmpImageFile",
-    "TIFF": "PIL.TiffImagePlugin:TiffImageFile",
-}
-
-
-def _plugin(format_: str) -> Any:
-    """Pillow's class for one format.
-
-    Not `Image.open`: that tries all its formats, checks the size against a limit that is global
-    to the process, and takes a JPEG with further pictures behind it for an MPO.
-    """
-    module, _, attribute = _PLUGINS[format_].partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
 def _check_size(size: tuple[int, int], limits: Limits, name: str) -> None:
     width, height = size
     if width * height > limits.max_pixels:
@@ -233,43 +212,6 @@ def megapixels(pixels: int) -> str:
     return f"{value:f}".rstrip("0").rstrip(".")
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of the canvas; (0, 0) is never returned for a header that was cut: a cut
-    header gives a size that passes, and the decoder says `truncated`.
-    """
-    head = data[12:30].ljust(18, b"\xff")
-    kind, body = head[:4], head[8:]
-    if len(data) < 30:
-        return 1 << 10, 1 << 10
-    if kind == b"VP8X":
-        return (
-            int.from_bytes(body[4:7], "little") + 1,
-            int.from_bytes(body[7:10], "little") + 1,
-        )
-    if kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = struct.unpack("<HH", body[6:10])
-    return width & 0x3FFF, height & 0x3FFF
-
-
-def _check_png_sums(data: bytes) -> None:
-    """Compare the checksums of the parts that hold the picture, which Pillow does not do once it
-    has all rows. A file whose end is missing is left to the decoder.
-    """
-    place = 8
-    while place + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        end = place + 8 + length
-        if end + 4 > len(data) or kind == b"IEND":
-            return
-        if kind in (b"IHDR", b"PLTE", b"IDAT"):
-            (stated,) = struct.unpack_from(">I", data, end)
-            if zlib.crc32(memoryview(data)[place + 4 : end]) != stated:
-                raise ValueError(f"the checksum of {kind.decode()} differs")
-        place = end + 4
-
-
 @contextlib.contextmanager
 def _explained(data: bytes, format_: str, name: str, limits: Limits) -> Iterator[None]:
     """Whatever Pillow raises, as `Undecodable`.
@@ -289,7 +231,7 @@ def _explained(data: bytes, format_: str, name: str, limits: Limits) -> Iterator
             "not enough memory to decode it", code="decoder_failed", where=name
         ) from None
     except Exception as error:
-        if _ends_early(data, format_, error):
+        if ends_early(data, format_, error):
             raise Undecodable(
                 f"{len(data):,} bytes present, the picture needs more",
                 code="truncated",
@@ -302,41 +244,6 @@ def _explained(data: bytes, format_: str, name: str, limits: Limits) -> Iterator
             where=name,
             fix="copy or download the file again, or take it out",
         ) from error
-
-
-def _ends_early(data: bytes, format_: str, error: Exception) -> bool:
-    """Whether a picture that failed to decode does so because its end is missing."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, EOFError | struct.error) or "truncated" in str(cause).lower():
-            return True
-        cause = cause.__cause__ or cause.__context__
-    if format_ == "PNG":
-        return b"IEND" not in data
-    if format_ == "JPEG":
-        start_of_scan = data.rfind(b"\xff\xda")
-        return start_of_scan < 0 or data.rfind(b"\xff\xd9") < start_of_scan
-    if format_ == "GIF":
-        return not data.rstrip(b"\0").endswith(b";")
-    if format_ == "WebP":
-        return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    if format_ == "BMP":
-        return int.from_bytes(data[2:6], "little") > len(data)
-    return _tiff_ends_early(data)
-
-
-def _tiff_ends_early(data: bytes) -> bool:
-    try:
-        with _plugin("TIFF")(io.BytesIO(data)) as picture:
-            tags = picture.tag_v2
-            for offsets, counts in ((273, 279), (324, 325)):
-                pairs = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
-                if any(offset + count > len(data) for offset, count in pairs):
-                    return True
-    except Exception:  # it did not open the first time either
-        order = "little" if data[:2] == b"II" else "big"
-        return len(data) < 8 or int.from_bytes(data[4:8], cast(Any, order)) + 2 > len(data)
-    return False
 
 
 def _extension_note(name: str, format_: str) -> Iterator[Note]:

@@ -56,7 +56,7 @@ def size(size_bytes: int) -> str:
 def duration(seconds: float) -> str:
     """Seconds for people.
 
-    >>> duration(8.25), duration(75), duration(3700)
+    >>> duration(8.25), duration(75), duration(3720)
     ('8.2\\xa0s', '1\\xa0min 15\\xa0s', '1\\xa0h 2\\xa0min')
     """
     if seconds < 59.95:

@@ -9,6 +9,7 @@ from typing import Any
 def docs_page(openapi: dict[str, Any]) -> str:
     """HTML without scripts, styled by the page's own sheet."""
     info = openapi["info"]
+    title = escape(info["title"])
     operations = "".join(
         _operation(path, method, operation, openapi)
         for path, methods in openapi["paths"].items()
@@ -20,12 +21,13 @@ def docs_page(openapi: dict[str, Any]) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{escape(info["title"])} API</title>
+<title>{title} API</title>
 <link rel="icon" href="/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/style.css">
 </head>
 <body class="docs">
-<header class="top"><a class="brand" href="/"><img src="/icon.svg" alt="" width="28" height="28">{escape(info["title"])}</a>
+<header class="top">
+<a class="brand" href="/"><img src="/icon.svg" alt="" width="28" height="28">{title}</a>
 <span class="model">API</span></header>
 <main>
 <p class="lead">{escape(info.get("description", ""))}</p>
@@ -58,7 +60,8 @@ def _operation(path: str, method: str, operation: dict[str, Any], openapi: dict[
     )
     return (
         f'<section class="operation"><h2><span class="method">{escape(method.upper())}</span> '
-        f'<code>{escape(path)}</code></h2><p class="summary">{escape(operation.get("summary", ""))}</p>'
+        f"<code>{escape(path)}</code></h2>"
+        f'<p class="summary">{escape(operation.get("summary", ""))}</p>'
         f"<p>{escape(operation.get('description', ''))}</p>"
         f"{_list('Parameters', parameters)}{_list('Body', bodies)}{_list('Answers', answers)}"
         f"{_fields(operation, openapi)}</section>"

@@ -79,6 +79,7 @@ def create_app(service: Service, *, hosts: Hosts) -> Guard:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
     )
     _answer_errors(app)
     _serve_page(app)

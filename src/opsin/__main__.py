@@ -1,0 +1,5 @@
+"""`python -m opsin`."""
+
+from opsin.cli.main import main
+
+main()

@@ -1,0 +1,67 @@
+"""`opsin train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import opsin
+from opsin.cli.settings import takes_settings
+from opsin.cli.show import code_of, final_block, say
+from opsin.core.errors import WrongUsage
+from opsin.core.progress import choose_progress
+
+
+@takes_settings
+def train(
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder of pictures, one folder per class.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Go on with this run.", metavar="RUN")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML file of settings.", metavar="FILE")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Settle the settings only.")] = False,
+    show_code: Annotated[bool, typer.Option("--show-code", help="Print the Python twin.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    **settings: Any,
+) -> None:
+    """Split, train, evaluate, report and bundle a folder of pictures.
+
+    \b
+      opsin train photos/
+      opsin train photos/ --model timm:mobilenetv2_100 --pretrained --freeze
+      opsin train --resume runs/latest
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if show_code:
+        say(
+            code_of("resume", resume)
+            if resume
+            else code_of("train", data, **({"config": config} if config else {}), **given)
+        )
+        return
+    progress = choose_progress(quiet=quiet)
+    if resume is not None:
+        if data is not None or given or config:
+            raise WrongUsage(
+                "--resume goes on with the run's own settings; give nothing beside it",
+                where="resume",
+                fix="begin a new run for other settings",
+            )
+        result = opsin.resume(resume, progress=progress)
+    elif dry_run:
+        from opsin.api.train import resolve
+
+        settled = resolve({"data": data} | given, config)
+        say(json.dumps(settled.model_dump(mode="json"), indent=2))
+        return
+    else:
+        result = opsin.train(data, config=config, progress=progress, **given)
+    say(json.dumps(result.to_dict()) if as_json else final_block(result))

@@ -154,6 +154,6 @@ def test_the_run_folder_is_as_described(tmp_path: Path) -> None:
     (tree,) = [text for language, text in blocks() if language == "text"]
     described = [name.rstrip("/") for name in re.findall(r"^ {2}(\S+)", tree, re.MULTILINE)]
     assert "report.html" in described
-    there = {path.name for path in (tmp_path / "runs" / "photos").iterdir()}
+    there = {path.name for path in (tmp_path / "runs" / "photos-tinyvgg").iterdir()}
     assert set(described) <= there
-    assert (tmp_path / "runs" / "latest").resolve() == tmp_path / "runs" / "photos"
+    assert (tmp_path / "runs" / "latest").resolve() == tmp_path / "runs" / "photos-tinyvgg"

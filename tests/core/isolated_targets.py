@@ -22,7 +22,8 @@ def many(config: dict[str, Any]) -> Function:
     """Does what the header's `do` says."""
 
     def function(header: dict[str, Any], payload: bytes) -> Reply:
-        report_stage("decode")
+        if not header.get("silent"):
+            report_stage("decode")
         match header["do"]:
             case "echo":
                 time.sleep(header.get("sleep_s", 0))

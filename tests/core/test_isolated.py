@@ -30,7 +30,8 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def _targets_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
 @pytest.fixture
@@ -115,6 +116,19 @@ def test_an_exit_is_an_answer(worker: IsolatedWorker) -> None:
         worker.call({"do": "exit"}, timeout_s=10)
     assert (caught.value.signal, caught.value.status) == (None, 3)
     assert caught.value.stage == "decode"
+
+
+def test_the_stage_of_one_call_is_not_that_of_the_next(worker: IsolatedWorker) -> None:
+    worker.call({"do": "echo"}, timeout_s=10)
+    with pytest.raises(WorkerLost) as caught:
+        worker.call({"do": "exit", "silent": True}, timeout_s=10)
+    assert caught.value.stage == ""
+
+
+def test_a_ctrl_c_at_the_terminal_does_not_reach_the_child(worker: IsolatedWorker) -> None:
+    worker.start()
+    assert worker.pid is not None
+    assert os.getsid(worker.pid) == worker.pid
 
 
 def test_a_hang_is_killed_in_time(worker: IsolatedWorker) -> None:

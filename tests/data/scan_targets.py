@@ -22,6 +22,9 @@ def fragile(config: dict[str, Any]) -> Function:
             os.abort()
         if "hang" in name:
             time.sleep(60)
+        if "slow" in name and not os.path.exists(header["path"] + ".seen"):  # noqa: PTH110
+            with open(header["path"] + ".seen", "w"):  # noqa: PTH123
+                time.sleep(60)
         if "raise" in name:
             raise MemoryError("too much")
         return honest(header, payload)

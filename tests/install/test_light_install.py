@@ -94,7 +94,7 @@ def test_it_holds_what_serves_and_nothing_that_trains(light: Light) -> None:
 
 def test_predict(light: Light) -> None:
     said = light.run("predict", "bundle", "picture.jpg", "--json").stdout
-    (row,) = json.loads(said)
+    (row,) = json.loads(said)["predictions"]
     assert row["label"]
     assert 0 < row["probability"] <= 1
     assert "picture.jpg" in light.run("predict", "bundle", "picture.jpg").stdout

@@ -271,7 +271,7 @@ def test_many_classes_show_the_confused_pairs(make_run: Make, report: Make) -> N
 def test_two_classes_up_to_thirty_show_the_matrix(make_run: Make, report: Make) -> None:
     page = report(make_run([f"c{i}" for i in range(30)], each=4, side=12))
     (matrix,) = [a for a in page.attributes("table") if "matrix" in a["class"]]
-    assert matrix["class"] == "matrix dense"
+    assert matrix["class"] == "matrix dense upright"
 
 
 def test_same_run_same_bytes(make_run: Make, report: Make) -> None:

@@ -76,7 +76,7 @@ class RunningServer:
         assert len(pids) == 1
         return int(pids[0])
 
-    def wait_for(self, what: Callable[[], bool], seconds: float = 15) -> float:
+    def wait_for(self, what: Callable[[], bool], seconds: float = 30) -> float:
         """Seconds until `what` is true."""
         start = time.perf_counter()
         while not what():
@@ -132,7 +132,7 @@ def _starter(stack: ExitStack) -> StartServer:
         assert process.stderr is not None
         url = process.stdout.readline().strip()
         assert url, process.stderr.read()
-        server = RunningServer(process, url)
+        server = RunningServer(process, f"{url}/")
         stack.callback(server.client.close)
         return server
 
@@ -170,7 +170,7 @@ def trapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Like `trapped`, but black pictures take some seconds."""
     folder = tmp_path_factory.mktemp("serve") / "slow"
-    return tiny_bundle(folder, traps=True, slow_steps=12_000)
+    return tiny_bundle(folder, traps=True, slow_steps=5_000)
 
 
 def png(colour: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> bytes:

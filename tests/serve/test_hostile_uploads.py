@@ -54,9 +54,7 @@ def pour(connection: socket.socket, piece: bytes, most: int) -> int:
 
 
 def memory_kb(server: Any) -> int:
-    found = re.search(
-        r"VmRSS:\s+(\d+)", Path(f"/proc/{server.process.pid}/status").read_text()
-    )
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{server.process.pid}/status").read_text())
     assert found
     return int(found[1])
 
@@ -140,8 +138,8 @@ def test_100_000_parts_are_refused(strict: Any) -> None:
         connection.sendall(
             head("Content-Type: multipart/form-data; boundary=x", "Transfer-Encoding: chunked")
         )
-        pour(connection, b"%x\r\n" % 60_000 + body[:60_000] + b"\r\n", 600_000)
-        connection.settimeout(10)
+        # the answer comes with the ninth part; who goes on sending finds the connection closed
+        connection.sendall(b"%x\r\n" % 60_000 + body[:60_000] + b"\r\n")
         status, _, answered = answer(connection)
     assert status == 400
     assert "more than 8 parts" in answered["error"]["message"]
@@ -194,12 +192,10 @@ def test_junk_after_the_form_is_ignored(strict: Any, green: bytes) -> None:
     "request_",
     [
         b"nonsense\r\n\r\n",
-        b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
         head("Content-Length: x"),
         head("Content-Length: -5"),
         head("Content-Length: 5", "Content-Length: 6"),
         head("Transfer-Encoding: gzip"),
-        head("A: " + "a" * 100_000, method="GET", path="/live"),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
     ],
 )
@@ -210,6 +206,14 @@ def test_what_is_not_http(strict: Any, request_: bytes) -> None:
     assert status in (400, 501)
     assert body["error"]["code"] == "malformed_request"
     assert headers["connection"] == "close"
+
+
+def test_headers_without_end(strict: Any) -> None:
+    with strict.connect() as connection:
+        connection.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\nA: ")
+        sent = pour(connection, b"a" * 65536, 20_000_000)
+        assert sent < 20_000_000
+    assert strict.client.get("/live").status_code == 200
 
 
 # --- row 38 ---
@@ -292,26 +296,27 @@ def test_slow_connections_do_not_slow_others_down(
 
 
 def test_the_work_of_a_vanished_client_is_dropped(
-    start_server: Any, trapped: Path, green: bytes, black: bytes
+    start_server: Any, slow: Path, green: bytes, black: bytes
 ) -> None:
-    server = start_server(trapped)
-    infers = 'opsin_stage_seconds_count{stage="infer"}'
-    assert server.predict(green).status_code == 200
-    before = server.metric(infers)
-    with server.connect() as slow:
-        slow.sendall(head(f"Content-Length: {len(black)}") + black)
-        server.wait_for(lambda: server.metric("opsin_queue_depth") == 0)
-        time.sleep(0.05)
-        for _ in range(5):
-            with server.connect() as vanishing:
-                vanishing.sendall(head(f"Content-Length: {len(black)}") + black)
+    server = start_server(slow)
+    request = head(f"Content-Length: {len(black)}") + black
+    with server.connect() as busy:
+        busy.sendall(request)
         server.wait_for(
-            lambda: server.metric('opsin_requests_total{code="499",path="/predict"}') >= 5
+            lambda: (
+                server.metric("opsin_body_bytes") > 0 and server.metric("opsin_queue_depth") == 0
+            )
         )
+        vanishing = [server.connect() for _ in range(5)]
+        for connection in vanishing:
+            connection.sendall(request)
+        server.wait_for(lambda: server.metric("opsin_queue_depth") == 5)
+        for connection in vanishing:
+            connection.close()
+        server.wait_for(lambda: server.metric("opsin_cancelled_jobs_total") == 5)
         assert server.metric("opsin_queue_depth") == 0
+        assert server.metric('opsin_requests_total{code="499",path="/predict"}') == 5
     assert server.predict(green).status_code == 200
-    # the one whose inference had begun may or may not count: its client has gone, too
-    assert server.metric(infers) - before <= 2
 
 
 def test_all_bodies_together_are_bounded(start_server: Any, trapped: Path, green: bytes) -> None:
@@ -320,5 +325,9 @@ def test_all_bodies_together_are_bounded(start_server: Any, trapped: Path, green
         for _ in range(2):
             connection = stack.enter_context(server.connect())
             connection.sendall(head("Content-Length: 200000") + bytes(149_000))
-        server.wait_for(lambda: server.predict(green + bytes(9000)).status_code == 429)
-    server.wait_for(lambda: server.predict(green + bytes(9000)).status_code == 200)
+        server.wait_for(lambda: server.metric("opsin_body_bytes") == 298_000)
+        refused = server.predict(green + bytes(9000))
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "busy"
+    server.wait_for(lambda: server.metric("opsin_body_bytes") == 0)
+    assert server.predict(green + bytes(9000)).status_code == 200

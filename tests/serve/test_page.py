@@ -32,8 +32,6 @@ class Browser:
     """One tab of a headless Chromium."""
 
     def __init__(self, profile: Path) -> None:
-        from websockets.sync.client import connect
-
         assert CHROMIUM
         switches = (
             "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
@@ -48,14 +46,18 @@ class Browser:
             stderr=subprocess.DEVNULL,
         )
         try:
-            port_file = profile / "DevToolsActivePort"
-            self.until(lambda: port_file.is_file() and port_file.read_text().count("\n"))
-            port, path = port_file.read_text().split("\n")[:2]
-            connection = connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None)
-            self._socket = self._stack.enter_context(connection)
+            self._attach(profile / "DevToolsActivePort")
         except BaseException:
             self.close()
             raise
+
+    def _attach(self, port_file: Path) -> None:
+        from websockets.sync.client import connect
+
+        self.until(lambda: port_file.is_file() and port_file.read_text().count("\n"))
+        port, path = port_file.read_text().split("\n")[:2]
+        connection = connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None)
+        self._socket = self._stack.enter_context(connection)
         self._number = 0
         self._session = ""
         self.events: list[dict[str, Any]] = []

@@ -11,8 +11,12 @@ from typing import Annotated
 
 import typer
 
+from opsin.cli.show import near_path
+from opsin.core.run_dir import open_run
+
 FAULTS = "exit 1 is right here: three faults were planted, and check found something"
-TRAINING = ["--model", "lenet", "--epochs", "20", "--image-size", "32", "--lr", "0.002"]
+# One thread: on pictures of this size a second gains nothing, and costs much on a busy machine.
+TRAINING = "--model lenet --epochs 20 --image-size 32 --lr 0.002 --threads 1".split()
 # A process for each step, since that is what a person gets who types it. `-P`: a `json.py` in the
 # folder where the person stands must not be imported.
 OPSIN = [
@@ -29,20 +33,21 @@ def demo(
     """
     started = time.monotonic()
     data = _digits(folder)
-    picture = next(iter(sorted((data / "7").glob("*.png"))))
+    picture = max((data / "7").glob("*.png"))
     _step("What is wrong with the data?", "check", str(data), allowed=1, remark=FAULTS)
     _step("Split, train, evaluate, report, bundle", "train", str(data), *TRAINING)
     run = Path("runs", "latest")
     _step("The numbers again, with intervals and the baseline", "evaluate", str(run))
+    place = near_path(open_run(run).path)
     _title("The report: one file, opens in a browser without a network")
-    typer.echo(f"{run / 'report.html'}")
+    typer.echo(f"{place}/report.html")
     _step("The bundle gives the recorded answers on this machine", "verify", str(run))
     _step("Ask it about a picture", "predict", str(run), str(picture))
 
     _title(f"Done in {time.monotonic() - started:.0f} s")
-    typer.echo(f"digits   {data}\nrun      {run.resolve()}\nreport   {run / 'report.html'}")
-    typer.echo(f"bundle   {run / 'bundle'}\n\nNext, the model as a service with a page:")
-    typer.echo(f"  $ opsin serve {shlex.quote(str(run))}")
+    typer.echo(f"digits  {data}\nrun     {place}\nreport  {place}/report.html")
+    typer.echo(f"bundle  {place}/bundle\n\nNext, the model as a service with a page:")
+    typer.echo("  $ opsin serve runs/latest")
 
 
 def _digits(folder: Path) -> Path:

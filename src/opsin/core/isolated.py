@@ -237,6 +237,7 @@ class _Child:
             with deciding:
                 done = True
             clock.cancel()
+            clock.join()  # at most as long as a kill takes; no thread outlives the call
         if answer is None:
             self.kill()
             returncode = self.process.wait()

@@ -98,8 +98,11 @@ class PreprocessSpec(BaseModel):
         if (box_h, box_w) == (to_h, to_w):
             resized = np.ascontiguousarray(source)
         else:
-            picture = Image.fromarray(np.ascontiguousarray(source))
-            resized = np.array(picture.resize((to_w, to_h), _PILLOW[self.interpolation]))
+            # Along W, then along H: Pillow's own order depends on its version and the sizes, and
+            # bicubic overshoots are cut off after each pass, so the order shows.
+            method = _PILLOW[self.interpolation]
+            wide = Image.fromarray(np.ascontiguousarray(source)).resize((to_w, box_h), method)
+            resized = np.array(wide.resize((to_w, to_h), method))
         if (to_h, to_w) == self.prepared_px:
             return resized
         canvas = np.empty((*self.prepared_px, 3), np.uint8)

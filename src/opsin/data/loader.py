@@ -30,7 +30,8 @@ def batch_plan(
         order.sort(key=lambda position: key_of(seed, epoch, ids[position], "order"))
     batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
     if shuffle and len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2] += batches.pop()
+        single = batches.pop()
+        batches[-1] += single
     return batches
 
 

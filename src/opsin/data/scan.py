@@ -20,6 +20,7 @@ from opsin.data.decode import MAX_FILE_BYTES, Limits, Note
 from opsin.data.record import FileRecord
 
 Files = Sequence[tuple[str, Path]]
+Reply = tuple[dict[str, Any], bytes]
 Look = tuple[FileRecord, NDArray[np.uint8] | None]
 
 TARGET = "opsin.data.scan_worker:factory"
@@ -43,7 +44,8 @@ def scan(
     With `spec`, each readable picture is also prepared and given to `on_pixels(index, image)`,
     uint8 H W 3, read-only, in any order. `progress(done, total)` follows each file. Both are
     called in the caller's thread; what they raise ends the scan. A file whose decoding crashes,
-    or takes longer than `timeout_s`, is `decoder_failed`, and the scan goes on.
+    or takes longer than `timeout_s`, is `decoder_failed`, and the scan goes on; one that was too
+    slow gets a second chance first, because a busy machine must not change what the data are.
     """
     config = {
         "limits": asdict(limits),
@@ -63,6 +65,25 @@ def scan(
     return [record for record in records if record is not None]
 
 
+class _SecondChances:
+    """For files that took too long: four times the time, until three files have wasted it."""
+
+    def __init__(self) -> None:
+        self.left = 3
+
+    def call(self, worker: IsolatedWorker, path: Path, timeout_s: float) -> Reply:
+        try:
+            return worker.call({"path": str(path)}, timeout_s=timeout_s)
+        except WorkerTimeout:
+            if self.left <= 0:
+                raise
+        try:
+            return worker.call({"path": str(path)}, timeout_s=4 * timeout_s)
+        except WorkerTimeout:
+            self.left -= 1
+            raise
+
+
 def _looks(
     files: Files, count: int, target: str, config: dict[str, Any], timeout_s: float
 ) -> Generator[tuple[int, Look]]:
@@ -70,6 +91,7 @@ def _looks(
     todo = iter(range(len(files)))
     picking = threading.Lock()
     stop = threading.Event()
+    chances = _SecondChances()
     # short, so that pictures do not pile up in memory before a slow `on_pixels`
     done: queue.Queue[tuple[int, Look] | BaseException] = queue.Queue(maxsize=2 * count)
     crew = [IsolatedWorker(target, config) for _ in range(count)]
@@ -87,7 +109,7 @@ def _looks(
                     index = next(todo, None)
                 if index is None:
                     return
-                hand_over((index, _look(worker, *files[index], timeout_s)))
+                hand_over((index, _look(worker, chances, *files[index], timeout_s)))
         except BaseException as error:  # raised again in the caller's thread
             hand_over(error)
 
@@ -109,11 +131,13 @@ def _looks(
                 thread.join()
 
 
-def _look(worker: IsolatedWorker, source_id: str, path: Path, timeout_s: float) -> Look:
+def _look(
+    worker: IsolatedWorker, chances: _SecondChances, source_id: str, path: Path, timeout_s: float
+) -> Look:
     size_bytes, mtime_ns = _size_and_time(path)
     worker.start()  # a worker that cannot start is no fault of this file: let it be raised
     try:
-        fields, pixels = worker.call({"path": str(path)}, timeout_s=timeout_s)
+        fields, pixels = chances.call(worker, path, timeout_s)
     except (WorkerLost, WorkerTimeout, WorkerFault) as error:
         fields, pixels = _failed(path, error), b""
     shape = fields.pop("shape", None)

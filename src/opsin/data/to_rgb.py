@@ -66,8 +66,7 @@ def _stretched(raw: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = values[finite].min(), values[finite].max()
     if low == high:  # one flat tone: no range to scale by
         return np.where(finite, np.clip(values, 0, 255), 0).astype(np.uint8)
-    # halved first: the span of two huge floats would overflow
-    scaled = (values / 2 - low / 2) / (high / 2 - low / 2) * 255
+    scaled = (values - low) / (high - low) * 255
     return np.where(finite, np.rint(np.where(finite, scaled, 0)), 0).astype(np.uint8)
 
 

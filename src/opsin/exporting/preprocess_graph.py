@@ -1,7 +1,8 @@
 """The `PreprocessSpec` as ONNX nodes: uint8 B 3 H W of any size in, float32 B 3 H W out.
 
 `Resize` needs `antialias=1` and `exclude_outside=1` to stay within one level of Pillow's; on
-uint8 it rounds as Pillow does. Boxes are integers, computed by the formulas of
+uint8 it rounds as Pillow does. Like Pillow it goes first along W, then along H, because bicubic
+overshoots are cut off after each pass (in one node the gap was up to 15 levels). Boxes are integers, computed by the formulas of
 `PreprocessSpec.source_box` and `target_box`.
 """
 
@@ -63,14 +64,28 @@ def _boxes(spec: PreprocessSpec) -> list[str]:
     ]
 
 
-def _resize(spec: PreprocessSpec) -> list[str]:
+def _two_passes(spec: PreprocessSpec, source: str, size_hw: str, result: str) -> list[str]:
     mode = {"bilinear": "linear", "bicubic": "cubic"}[spec.interpolation]
-    resize = (
-        f'Resize <mode = "{mode}", cubic_coeff_a = -0.5, antialias = 1, exclude_outside = 1, '
-        'coordinate_transformation_mode = "half_pixel", axes = [2, 3]>'
-    )
+
+    def resize(axis: int) -> str:
+        return (
+            f'Resize <mode = "{mode}", cubic_coeff_a = -0.5, antialias = 1, exclude_outside = 1, '
+            f'coordinate_transformation_mode = "half_pixel", axes = [{axis}]>'
+        )
+
+    return [
+        _ints("first", 0),
+        _ints("second", 1),
+        f"to_h = Gather ({size_hw}, first)",
+        f"to_w = Gather ({size_hw}, second)",
+        f"wide = {resize(3)} ({source}, , , to_w)",
+        f"{result} = {resize(2)} (wide, , , to_h)",
+    ]
+
+
+def _resize(spec: PreprocessSpec) -> list[str]:
     if spec.resize == "stretch":
-        return [f"prepared = {resize} ({INPUT}, , , prepared_hw)"]
+        return _two_passes(spec, INPUT, "prepared_hw", "prepared")
     if spec.resize == "crop":
         return [
             # box = min(source, max(1, other side of source * wanted // other side of wanted))
@@ -82,7 +97,7 @@ def _resize(spec: PreprocessSpec) -> list[str]:
             "start = Div (rest, two)",
             "end = Add (start, box)",
             f"used = Slice ({INPUT}, start, end, axes)",
-            f"prepared = {resize} (used, , , prepared_hw)",
+            *_two_passes(spec, "used", "prepared_hw", "prepared"),
         ]
     red, green, blue = spec.pad_rgb
     return [
@@ -91,7 +106,7 @@ def _resize(spec: PreprocessSpec) -> list[str]:
         "fitting = Div (across, source_wh)",
         "at_least = Max (fitting, one)",
         "box = Min (at_least, prepared_hw)",
-        f"fitted = {resize} ({INPUT}, , , box)",
+        *_two_passes(spec, INPUT, "box", "fitted"),
         "rest = Sub (prepared_hw, box)",
         "start = Div (rest, two)",
         "end = Sub (rest, start)",

@@ -76,8 +76,8 @@ def data_facts(pictures: Sequence[PictureRow]) -> list[tuple[str, str]]:
 def training_grid(
     pictures: Sequence[PictureRow], classes: Sequence[str]
 ) -> list[tuple[str, list[PictureRow]]]:
-    """(class, some of its training pictures), about 36 in all; at most 36 classes, each with at
-    least one. Chosen by a key of the path, so the same data always shows the same pictures.
+    """(class, some of its training pictures): up to 8 each for up to 12 classes, then fewer, down
+    to one each of 36 classes. Chosen by a key, so the same data always shows the same pictures.
     """
     by_class: dict[str, list[PictureRow]] = defaultdict(list)
     for row in pictures:
@@ -85,7 +85,7 @@ def training_grid(
             by_class[row.label].append(row)
     names = [name for name in classes if by_class[name]]
     names = sorted(sorted(names, key=lambda name: key_of("report", name))[:36], key=classes.index)
-    each = min(8, max(1, 36 // max(1, len(names))))
+    each = 8 if len(names) <= 12 else 36 // len(names)
     return [
         (name, sorted(by_class[name], key=lambda row: key_of("report", row.path))[:each])
         for name in names

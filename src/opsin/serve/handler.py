@@ -128,7 +128,8 @@ class Service:
 
     def cancel(self, job: Job) -> None:
         """The client has gone."""
-        self.line.cancel(job)
+        if self.line.cancel(job):
+            self.cancelled += 1
 
     def predict(self, data: bytes, name: str = "") -> Prediction:
         """`submit`, and wait. Raises `Refusal`."""
@@ -198,7 +199,7 @@ class Service:
     def _replace_worker(self) -> None:
         """Try until there is one again; nobody is kept waiting for a worker that cannot start."""
         self._up = False
-        log.warning("the worker process was lost; starting a new one")
+        log.warning("there is no worker process; starting a new one")
         while not self._stopping.is_set():
             try:
                 self._start_worker()
@@ -253,6 +254,8 @@ class Service:
         return answer
 
     def _explained(self, error: OpsinError) -> OpsinError:
+        if isinstance(error, WorkerTimeout | WorkerLost):
+            log.warning("%s", error)
         if isinstance(error, WorkerTimeout):
             if error.stage == "infer":
                 return inference_timeout(self.limits.infer_s)

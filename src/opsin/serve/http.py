@@ -70,8 +70,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 def create_app(service: Service, *, hosts: Hosts) -> Guard:
     """The ASGI application for a service that was (or will be) started by somebody else."""
-    metrics = Metrics(service)
     in_flight = InFlight(service.limits.in_flight_bytes)
+    metrics = Metrics(service, in_flight)
     app = FastAPI(
         title="Opsin",
         version=version(),

@@ -72,15 +72,17 @@ class Line:
                 self._changed.wait(timeout_s)
             return self._jobs.popleft() if self._jobs else None
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: Job) -> bool:
         """Nobody waits for this job any more: it leaves the line, or is dropped before inference
-        when the worker has it already.
+        when the worker has it already. Whether it was still in line.
         """
         job.abandoned = True
         job.future.cancel()
         with self._changed:
-            if job in self._jobs:
-                self._jobs.remove(job)
+            if job not in self._jobs:
+                return False
+            self._jobs.remove(job)
+            return True
 
     def refuse_all(self, refusal: Refusal) -> None:
         """Answer everybody who waits."""

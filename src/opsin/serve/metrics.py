@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from opsin.serve.handler import Service
+from opsin.serve.uploads import InFlight
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -19,9 +20,9 @@ CLIENT_GONE = 499
 class Metrics:
     """Counts of answers and times, beside what the service itself can tell."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, in_flight: InFlight) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_OfService(service))
+        self._registry.register(_OfService(service, in_flight))
         self._requests = Counter(
             "opsin_requests",
             "Answers, by path and HTTP status code",
@@ -61,14 +62,18 @@ class Metrics:
 class _OfService(Collector):
     """Read from the service when asked, so that the service need not know of metrics."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, in_flight: InFlight) -> None:
         self._service = service
+        self._in_flight = in_flight
 
     def collect(self) -> Iterator[Metric]:
         service = self._service
         yield GaugeMetricFamily("opsin_ready", "1 while a worker is ready", value=service.ready)
         yield GaugeMetricFamily(
             "opsin_queue_depth", "Requests that wait for the worker", value=len(service.line)
+        )
+        yield GaugeMetricFamily(
+            "opsin_body_bytes", "Bytes of all bodies held", value=self._in_flight.held
         )
         yield CounterMetricFamily(
             "opsin_worker_restarts", "Lost workers that were replaced", value=service.restarts

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import uvicorn
 
 _BACKLOG = 1024
+_LAST_PORT = 65535
 _WANTED_FILES = 8192
 
 
@@ -40,7 +41,7 @@ def serve(
     """Serve the bundle at `path` until Ctrl-C (returns 130) or SIGTERM (143).
 
     `port` 0 takes any free one. `threads`: of onnxruntime, 0 for all cores. `allow_hosts`:
-    further names under which it may be asked. `on_ready` gets the address once the golden samples
+    further names under which it may be asked. `on_ready` gets the address (no slash at its end) once the golden samples
     gave the recorded answers. Both signals let the requests in hand be finished; a second one does
     not. Raises `WrongUsage`, `Locked` (port in use), `ModelRefused`, `NumbersWrong`.
     """
@@ -63,11 +64,13 @@ def serve(
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens at `host` and `port`. Raises `Locked` or `WrongUsage`."""
     where = f"{host}:{port}"
+    if not 0 <= port <= _LAST_PORT:  # getaddrinfo would take it modulo 65,536
+        raise WrongUsage(f"a port is a number from 0 to {_LAST_PORT}", code="no_port", where=where)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         raise WrongUsage(
             f"not an address to listen at ({error})", code="no_such_host", where=where
         ) from error
@@ -77,9 +80,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
         listener.listen(_BACKLOG)
         listener.setblocking(False)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
-        if getattr(error, "errno", None) == errno.EADDRINUSE:
+        if error.errno == errno.EADDRINUSE:
             raise Locked(
                 f"port {port} is in use by another process",
                 code="port_in_use",
@@ -87,7 +90,7 @@ def listen(host: str, port: int) -> socket.socket:
                 fix=f"stop it, or choose another port: --port {port + 1} (0 takes any free one)",
             ) from error
         raise WrongUsage(
-            f"cannot listen there ({getattr(error, 'strerror', None) or error})",
+            f"cannot listen there ({error.strerror or error})",
             code="cannot_listen",
             where=where,
             fix="choose a port from 1024 to 65535 and an address of this machine",
@@ -157,7 +160,7 @@ def _server(service: Service, host: str, allow_hosts: tuple[str, ...]) -> uvicor
 def _address(host: str, listener: socket.socket) -> str:
     shown = "127.0.0.1" if host in ("", "0.0.0.0") else "::1" if host == "::" else host
     port = listener.getsockname()[1]
-    return f"http://[{shown}]:{port}/" if ":" in shown else f"http://{shown}:{port}/"
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 class _Stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -56,7 +57,10 @@ def files_of(folder: Path) -> list[tuple[str, Path]]:
 def children() -> set[str]:
     """The process ids of our children, as the system knows them."""
     folder = Path(f"/proc/{os.getpid()}/task")
-    pids = {pid for task in folder.iterdir() for pid in (task / "children").read_text().split()}
+    pids: set[str] = set()
+    for task in folder.iterdir():
+        with contextlib.suppress(OSError):  # threads end while we look
+            pids |= set((task / "children").read_text().split())
     return {pid for pid in pids if alive(pid)}
 
 

@@ -15,8 +15,9 @@ from opsin.cli.show import near_path
 from opsin.core.run_dir import open_run
 
 FAULTS = "exit 1 is right here: three faults were planted, and check found something"
-# One thread: on pictures of this size a second gains nothing, and costs much on a busy machine.
-TRAINING = "--model lenet --epochs 20 --image-size 32 --lr 0.002 --threads 1".split()
+MODEL = ["--model", "lenet", "--epochs", "20", "--image-size", "32", "--lr", "0.002"]
+# On pictures of this size a second thread gains nothing, and costs much on a busy machine.
+TRAINING = [*MODEL, "--threads", "1"]
 # A process for each step, since that is what a person gets who types it. `-P`: a `json.py` in the
 # folder where the person stands must not be imported.
 OPSIN = [

@@ -41,9 +41,10 @@ def serve(
     """Serve the bundle at `path` until Ctrl-C (returns 130) or SIGTERM (143).
 
     `port` 0 takes any free one. `threads`: of onnxruntime, 0 for all cores. `allow_hosts`:
-    further names under which it may be asked. `on_ready` gets the address (no slash at its end) once the golden samples
-    gave the recorded answers. Both signals let the requests in hand be finished; a second one does
-    not. Raises `WrongUsage`, `Locked` (port in use), `ModelRefused`, `NumbersWrong`.
+    further names under which it may be asked. `on_ready` gets the address (without a slash at its
+    end) once the golden samples gave the recorded answers. Both signals let the requests in hand be
+    finished; a second one does not. Raises `WrongUsage`, `Locked` (port in use), `ModelRefused`,
+    `NumbersWrong`.
     """
     with _stop_signals() as stop, contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))

@@ -1,0 +1,174 @@
+"""Architectures against the sources' parameter counts, and weights from files."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from opsin.core.errors import ModelRefused, WrongUsage
+from opsin.models.build import Origin, build, design, find_origin
+from opsin.models.classifier import Classifier, count_parameters
+from opsin.models.registry import MODELS
+from opsin.models.weights import load_weights
+
+
+def make(name: str, outputs: int, size: int | None = None) -> Classifier:
+    return build(design(name, Origin(), image_size=size), Origin(), outputs, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs", "parameters"),
+    [("cnn3", 1, 3_696_625), ("lenet", 1, 4_668_297), ("tinyvgg", 3, 8_083)],
+)
+def test_parameters_of_the_source(name: str, outputs: int, parameters: int) -> None:
+    assert count_parameters(make(name, outputs)) == parameters
+
+
+def test_trainable_parameters_of_lenet() -> None:
+    assert sum(p.numel() for p in make("lenet", 1).parameters()) == 4_668_033
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("size", [32, 65])
+def test_contract(name: str, size: int) -> None:
+    """Every model: head(backbone(x)), any batch, the seed decides, the global generator stays."""
+    state = torch.get_rng_state()
+    model = make(name, 5, size).eval()
+    assert torch.equal(state, torch.get_rng_state())
+    x = torch.rand(3, 3, size, size)
+    with torch.no_grad():
+        out = model(x)
+        assert out.shape == (3, 5)
+        torch.testing.assert_close(out, model.head(model.backbone(x)))
+        torch.testing.assert_close(out[:1], model(x[:1]), rtol=1e-4, atol=1e-5)
+    again = make(name, 5, size)
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_too_small_a_picture_is_explained(name: str) -> None:
+    with pytest.raises(WrongUsage, match="too small"):
+        make(name, 2, 8)
+
+
+def test_unknown_names_have_near_matches() -> None:
+    with pytest.raises(WrongUsage, match='did you mean "tinyvgg"'):
+        design("tinyvg", Origin())
+    with pytest.raises(WrongUsage, match="mobilenetv2_100"):
+        design("timm:mobilenetv2_10", Origin())
+    with pytest.raises(WrongUsage, match="no pretrained weights"):
+        design("lenet", Origin(pretrained=True))
+
+
+def record(path: Path, **changes: object) -> None:
+    fields = {
+        "architecture": "tinyvgg",
+        "input_size": [3, 64, 64],
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+        "crop_frac": 0.875,
+    }
+    path.with_suffix(".json").write_text(json.dumps(fields | changes))
+
+
+def test_weights_round_trip_with_another_head(tmp_path: Path) -> None:
+    source = make("tinyvgg", 3)
+    file = tmp_path / "w.safetensors"
+    save_file(source.state_dict(), file)
+    record(file)
+    origin = find_origin(False, file)
+    plan = design("tinyvgg", origin)
+    assert plan.spec.mean == (0.5, 0.5, 0.5)
+    assert plan.spec.prepared_px == (73, 73)
+    model = build(plan, origin, 7, seed=0)
+    assert model.head.out_features == 7
+    for a, b in zip(source.backbone.parameters(), model.backbone.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(WrongUsage, match="the weights are of tinyvgg"):
+        design("lenet", origin)
+
+
+def test_weights_without_a_record_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file(make("tinyvgg", 3).state_dict(), file)
+    with pytest.raises(ModelRefused, match=r"w\.json is missing"):
+        find_origin(False, file)
+    record(tmp_path / "elsewhere.safetensors")
+    assert find_origin(False, file, tmp_path / "elsewhere.json").record is not None
+    (tmp_path / "w.json").write_text('{"architecture": "tinyvgg"}')
+    with pytest.raises(ModelRefused, match=r"input_size.*mean.*std"):
+        find_origin(False, file)
+    (tmp_path / "w.json").write_text("{")
+    with pytest.raises(ModelRefused, match="not JSON"):
+        find_origin(False, file)
+
+
+class Bomb:
+    """Would leave a file behind if it were ever unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, (f"open({str(self.mark)!r}, 'w').close()",))
+
+
+@pytest.mark.parametrize("how", ["pickle", "torch.save"])
+def test_a_pickle_renamed_is_never_executed(tmp_path: Path, how: str) -> None:
+    mark, file = tmp_path / "executed", tmp_path / "w.safetensors"
+    if how == "pickle":
+        file.write_bytes(pickle.dumps(Bomb(mark)))
+    else:
+        torch.save(Bomb(mark), file)
+    record(file)
+    with pytest.raises(ModelRefused, match=r"looks like .*pickle.*never loaded") as caught:
+        find_origin(False, file)
+    assert caught.value.exit_code == 4
+    assert not mark.exists()
+
+
+def test_damaged_safetensors(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file(make("tinyvgg", 3).state_dict(), file)
+    record(file)
+    whole = file.read_bytes()
+    for damaged in (whole[:100], whole[:4], b"", whole[:8] + b"{" + b"x" * 500):
+        file.write_bytes(damaged)
+        with pytest.raises(ModelRefused):
+            find_origin(False, file)
+    file.write_bytes(whole[:-10])
+    with pytest.raises(ModelRefused, match="damaged"):
+        load_weights(make("tinyvgg", 3), file, keep_head=True)
+
+
+def test_weights_of_another_architecture_say_what_fits(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file(make("tinyvgg", 3, 64).state_dict(), file)
+    with pytest.raises(ModelRefused) as caught:
+        load_weights(make("lenet", 3, 64), file, keep_head=True)
+    text = str(caught.value)
+    assert "tensors fit" in text
+    assert "missing in the file: backbone." in text
+    with pytest.raises(ModelRefused, match=r"9 of 10 tensors fit.*head.weight is \[3, 1690\]"):
+        load_weights(make("tinyvgg", 3, 96), file, keep_head=True)
+
+
+def test_shared_imagenet_weights_fit_with_their_own_head(shared_weights: Path) -> None:
+    origin = find_origin(False, shared_weights)
+    plan = design("timm:mobilenetv2_100", origin)
+    model = build(plan, origin, 1000, seed=0, keep_head=True).eval()
+    import timm
+    from safetensors.torch import load_file
+
+    theirs = timm.create_model("mobilenetv2_100", pad_type="same").eval()
+    theirs.load_state_dict(load_file(shared_weights), strict=False)
+    x = torch.rand(2, 3, 224, 224, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), theirs(x), rtol=1e-4, atol=1e-4)

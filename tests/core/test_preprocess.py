@@ -143,7 +143,7 @@ def test_crop_takes_the_centre_and_pad_keeps_everything() -> None:
 
 
 def test_crop_agrees_with_timms_own_preparation() -> None:
-    """timm resizes the short side and then crops, we crop first; on a smooth picture, where a
+    """Timm resizes the short side and then crops, we crop first; on a smooth picture, where a
     pixel's rounding at the edge does not show, both are the same within two levels.
     """
     from timm.data.transforms_factory import create_transform

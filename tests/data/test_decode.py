@@ -143,6 +143,27 @@ def test_a_truncated_file_is_never_filled_up(
     assert f"{len(part):,} bytes present" in error.message
 
 
+def test_truncation_is_recognised_where_only_one_sign_tells(encode: Encode) -> None:
+    deflated = encode("TIFF", compression="tiff_deflate")
+    assert refused(deflated[:-30]).code == "truncated"
+    strip_beyond_the_end = (
+        tiff(64, 64, b"\0" * 64, bits=8)
+        .replace(
+            (259).to_bytes(2, "little") + b"\3\0\1\0\0\0\1\0",  # uncompressed, to deflated
+            (259).to_bytes(2, "little") + b"\3\0\1\0\0\0\x08\0",
+        )
+        .replace(
+            (64).to_bytes(4, "little") + (339).to_bytes(2, "little"),
+            (6400).to_bytes(4, "little") + (339).to_bytes(2, "little"),
+        )
+    )
+    assert refused(strip_beyond_the_end).code == "truncated"
+    bmp = encode("BMP")
+    without_its_size = bmp[:2] + b"\0" * 4 + bmp[6:]
+    assert decode(without_its_size).format == "BMP"
+    assert refused(without_its_size[:-30]).code == "truncated"
+
+
 def test_a_few_bytes_of_a_signature_are_a_truncated_file() -> None:
     assert refused(b"\x89PN").code == "truncated"
     assert refused(b"RIFF\0\0\0\0WE").code == "truncated"

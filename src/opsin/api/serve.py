@@ -21,7 +21,7 @@ def serve(
     Raises `ModelRefused`, `NumbersWrong`, `Locked` (port in use).
     """
     from opsin.bundle.load import find_bundle
-    from opsin.serve.run import serve as run_server
+    from opsin.serving.run import serve as run_server
 
     return run_server(
         find_bundle(Path(run_or_bundle)),

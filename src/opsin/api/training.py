@@ -135,7 +135,7 @@ def _heatmaps(job: Job) -> dict[str, NDArray[np.float32]]:
     """Grad-CAM of the predicted class of the pictures that the report shows as most wrong."""
     from opsin.core.errors import WrongUsage
     from opsin.data.transform import Normalise
-    from opsin.explain.gradcam import grad_cam, last_conv
+    from opsin.explanation.gradcam import grad_cam, last_conv
     from opsin.report.read import read_predictions
     from opsin.report.worst import worst_pictures
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import Any, cast
 
 from opsin.data.plugins import plugin
 
@@ -49,14 +48,23 @@ def ends_early(data: bytes, format_: str, error: Exception) -> bool:
 
 
 def _tiff_ends_early(data: bytes) -> bool:
+    """Whether the directory, or a part of the picture that it names, lies beyond the end."""
+    order = "<" if data[:2] == b"II" else ">"
+    if len(data) < 8:
+        return True
+    (directory,) = struct.unpack_from(order + "I", data, 4)
+    if directory + 2 > len(data):
+        return True
+    (entries,) = struct.unpack_from(order + "H", data, directory)
+    if directory + 2 + 12 * entries > len(data):
+        return True
     try:
         with plugin("TIFF")(io.BytesIO(data)) as picture:
             tags = picture.tag_v2
-            for offsets, counts in ((273, 279), (324, 325)):
-                pairs = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
-                if any(offset + count > len(data) for offset, count in pairs):
-                    return True
+            return any(
+                offset + count > len(data)
+                for offsets, counts in ((273, 279), (324, 325))
+                for offset, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+            )
     except Exception:  # it did not open the first time either
-        order = "little" if data[:2] == b"II" else "big"
-        return len(data) < 8 or int.from_bytes(data[4:8], cast(Any, order)) + 2 > len(data)
-    return False
+        return False

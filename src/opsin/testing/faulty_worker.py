@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from opsin.core.isolated import Function, report_stage
-from opsin.serve.worker import factory as real_factory
+from opsin.serving.worker import factory as real_factory
 
 
 def factory(config: dict[str, Any]) -> Function:

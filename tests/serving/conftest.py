@@ -26,14 +26,14 @@ START_S = 30
 _SCRIPT = """
 import json, sys
 from pathlib import Path
-import opsin.serve.handler
+import opsin.serving.handler
 from opsin.core.errors import OpsinError
-from opsin.serve.limits import ServeLimits
-from opsin.serve.run import serve
+from opsin.serving.limits import ServeLimits
+from opsin.serving.run import serve
 
 path, port, faulty, limits = sys.argv[1:]
 if faulty == "yes":
-    opsin.serve.handler.WORKER = "opsin.testing.faulty_worker:factory"
+    opsin.serving.handler.WORKER = "opsin.testing.faulty_worker:factory"
 try:
     code = serve(
         Path(path),

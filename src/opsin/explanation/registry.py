@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from opsin.core.registry import Registry
 
-EXPLANATIONS = Registry("explanation", [("gradcam", "opsin.explain.gradcam:grad_cam")])
+EXPLANATIONS = Registry("explanation", [("gradcam", "opsin.explanation.gradcam:grad_cam")])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from opsin.serve.handler import ModelInfo
-from opsin.serve.limits import ServeLimits
-from opsin.serve.line import Prediction
-from opsin.serve.refusal import Refusal
+from opsin.serving.handler import ModelInfo
+from opsin.serving.limits import ServeLimits
+from opsin.serving.line import Prediction
+from opsin.serving.refusal import Refusal
 
 
 class _Answer(BaseModel):

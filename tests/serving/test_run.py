@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from opsin.core.errors import Locked, WrongUsage
-from opsin.serve.run import listen
-from opsin.serve.snapshot import Snapshot
+from opsin.serving.run import listen
+from opsin.serving.snapshot import Snapshot
 from opsin.testing.bundles import tiny_bundle
 
 
@@ -117,7 +117,7 @@ def test_nothing_is_left_behind(launch_server: Any, trapped: Path, tmp_path: Pat
         "import os, signal, sys, tempfile\n"
         "from pathlib import Path\n"
         "tempfile.tempdir = sys.argv[2]\n"
-        "from opsin.serve.run import serve\n"
+        "from opsin.serving.run import serve\n"
         "stop = lambda url: os.kill(os.getpid(), signal.SIGTERM)\n"
         "sys.exit(serve(Path(sys.argv[1]), port=0, on_ready=stop))\n"
     )
@@ -136,7 +136,7 @@ def test_what_a_killed_server_left_is_removed_by_the_next(
         "import os, sys, tempfile\n"
         "from pathlib import Path\n"
         "tempfile.tempdir = sys.argv[2]\n"
-        "from opsin.serve.snapshot import Snapshot\n"
+        "from opsin.serving.snapshot import Snapshot\n"
         "snapshot = Snapshot(Path(sys.argv[1]))\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -160,7 +160,7 @@ def test_what_a_killed_server_left_is_removed_by_the_next(
 
 def test_no_torch_in_the_server() -> None:
     script = (
-        "import sys, opsin.serve.run, opsin.serve.http, opsin.serve.worker, opsin.serve.protocol\n"
+        "import sys, opsin.serving.run, opsin.serving.http, opsin.serving.worker, opsin.serving.protocol\n"
         "heavy = {'torch', 'torchvision', 'matplotlib', 'onnx', 'sklearn'} & set(sys.modules)\n"
         "sys.exit(f'loaded: {heavy}' if heavy else 0)\n"
     )
@@ -169,8 +169,8 @@ def test_no_torch_in_the_server() -> None:
 
 
 def test_only_one_file_knows_the_web_framework() -> None:
-    import opsin.serve
+    import opsin.serving
 
-    folder = Path(next(iter(opsin.serve.__path__)))
+    folder = Path(next(iter(opsin.serving.__path__)))
     knows = {f.name for f in folder.glob("*.py") if "from fastapi" in f.read_text()}
     assert knows == {"http.py"}

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from opsin.core.errors import ModelRefused, WrongUsage
-from opsin.serve.handler import Service
-from opsin.serve.hosts import Hosts
-from opsin.serve.limits import ServeLimits
-from opsin.serve.line import Job, Line
-from opsin.serve.refusal import Refusal
+from opsin.serving.handler import Service
+from opsin.serving.hosts import Hosts
+from opsin.serving.limits import ServeLimits
+from opsin.serving.line import Job, Line
+from opsin.serving.refusal import Refusal
 from opsin.testing.bundles import tiny_bundle
 
 

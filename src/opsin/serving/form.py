@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from opsin.serve.refusal import Refusal
+from opsin.serving.refusal import Refusal
 
 MAX_PARTS = 8
 MAX_HEADER_BYTES = 4096

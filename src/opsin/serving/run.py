@@ -17,8 +17,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from opsin.core.errors import Locked, WrongUsage
-from opsin.serve.handler import ModelInfo, Service
-from opsin.serve.limits import ServeLimits
+from opsin.serving.handler import ModelInfo, Service
+from opsin.serving.limits import ServeLimits
 
 if TYPE_CHECKING:
     import uvicorn
@@ -125,9 +125,9 @@ async def _run(
 def _server(service: Service, host: str, allow_hosts: tuple[str, ...]) -> uvicorn.Server:
     import uvicorn
 
-    from opsin.serve.hosts import Hosts
-    from opsin.serve.http import create_app
-    from opsin.serve.protocol import with_deadline
+    from opsin.serving.hosts import Hosts
+    from opsin.serving.http import create_app
+    from opsin.serving.protocol import with_deadline
 
     class Server(uvicorn.Server):
         """Signals are caught by `serve`, before there is a server."""

@@ -9,8 +9,8 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from opsin.serve.refusal import Refusal
-from opsin.serve.uploads import DEADLINE, receive_timeout
+from opsin.serving.refusal import Refusal
+from opsin.serving.uploads import DEADLINE, receive_timeout
 
 
 class DeadlineProtocol(H11Protocol):

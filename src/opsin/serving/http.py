@@ -13,14 +13,14 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from opsin.core.version import version
-from opsin.serve.docs import docs_page
-from opsin.serve.guard import PATH, REQUEST_ID, Guard
-from opsin.serve.handler import ModelInfo, Service
-from opsin.serve.hosts import Hosts
-from opsin.serve.line import Job, Prediction
-from opsin.serve.metrics import CONTENT_TYPE, Metrics
-from opsin.serve.refusal import ClientGone, Refusal, internal_error, not_ready
-from opsin.serve.schema import (
+from opsin.serving.docs import docs_page
+from opsin.serving.guard import PATH, REQUEST_ID, Guard
+from opsin.serving.handler import ModelInfo, Service
+from opsin.serving.hosts import Hosts
+from opsin.serving.line import Job, Prediction
+from opsin.serving.metrics import CONTENT_TYPE, Metrics
+from opsin.serving.refusal import ClientGone, Refusal, internal_error, not_ready
+from opsin.serving.schema import (
     ErrorAnswer,
     ModelAnswer,
     PredictAnswer,
@@ -29,7 +29,7 @@ from opsin.serve.schema import (
     model_answer,
     predict_answer,
 )
-from opsin.serve.uploads import InFlight, disconnected, read_upload
+from opsin.serving.uploads import InFlight, disconnected, read_upload
 
 _PAGE = Path(__file__).with_name("page")
 _FILES = {

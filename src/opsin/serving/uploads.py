@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
-from opsin.serve.form import PictureForm, Upload, boundary_of
-from opsin.serve.limits import ServeLimits
-from opsin.serve.refusal import ClientGone, Refusal, busy
+from opsin.serving.form import PictureForm, Upload, boundary_of
+from opsin.serving.limits import ServeLimits
+from opsin.serving.refusal import ClientGone, Refusal, busy
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

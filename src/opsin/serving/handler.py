@@ -17,9 +17,9 @@ from typing import Any
 
 from opsin.core.errors import OpsinError
 from opsin.core.isolated import IsolatedWorker, WorkerLost, WorkerTimeout
-from opsin.serve.limits import ServeLimits
-from opsin.serve.line import Job, Line, Prediction
-from opsin.serve.refusal import (
+from opsin.serving.limits import ServeLimits
+from opsin.serving.line import Job, Line, Prediction
+from opsin.serving.refusal import (
     inference_timeout,
     internal_error,
     not_ready,
@@ -27,14 +27,14 @@ from opsin.serve.refusal import (
     undecodable,
     worker_lost,
 )
-from opsin.serve.snapshot import Snapshot
+from opsin.serving.snapshot import Snapshot
 
-WORKER = "opsin.serve.worker:factory"
+WORKER = "opsin.serving.worker:factory"
 _LOOK_AFTER_WORKER_S = 0.1
 _RETRY_START_S = 0.5
 _DESCRIBE_S = 10.0
 
-log = logging.getLogger("opsin.serve")
+log = logging.getLogger("opsin.serving")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from opsin.core.errors import WrongUsage
-from opsin.explain.gradcam import grad_cam, last_conv
-from opsin.explain.registry import EXPLANATIONS
+from opsin.explanation.gradcam import grad_cam, last_conv
+from opsin.explanation.registry import EXPLANATIONS
 
 
 class Net(nn.Module):

@@ -15,11 +15,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from opsin.serve.hosts import Hosts
-from opsin.serve.metrics import CLIENT_GONE, Metrics
-from opsin.serve.refusal import ClientGone, Refusal, internal_error
-from opsin.serve.schema import error_answer
-from opsin.serve.uploads import Headers, Message, Receive, headers_of
+from opsin.serving.hosts import Hosts
+from opsin.serving.metrics import CLIENT_GONE, Metrics
+from opsin.serving.refusal import ClientGone, Refusal, internal_error
+from opsin.serving.schema import error_answer
+from opsin.serving.uploads import Headers, Message, Receive, headers_of
 
 Scope = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -47,7 +47,7 @@ _SECURITY = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
 
-log = logging.getLogger("opsin.serve")
+log = logging.getLogger("opsin.serving")
 
 
 class Guard:

@@ -99,10 +99,10 @@ def test_reading_stops_after_limit_and_slack() -> None:
     """Counted where it can be counted exactly: in front of the app."""
     import asyncio
 
-    from opsin.serve.guard import Guard
-    from opsin.serve.hosts import Hosts
-    from opsin.serve.limits import ServeLimits
-    from opsin.serve.uploads import read_upload
+    from opsin.serving.guard import Guard
+    from opsin.serving.hosts import Hosts
+    from opsin.serving.limits import ServeLimits
+    from opsin.serving.uploads import read_upload
 
     given = 0
     sent: list[Any] = []

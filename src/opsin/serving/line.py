@@ -9,8 +9,8 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from opsin.serve.limits import ServeLimits
-from opsin.serve.refusal import Refusal, busy
+from opsin.serving.limits import ServeLimits
+from opsin.serving.refusal import Refusal, busy
 
 _WEIGHT_OF_NEWEST = 0.2
 _LONGEST_HINT_S = 60

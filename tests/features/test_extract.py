@@ -1,0 +1,61 @@
+"""Features computed once are the features computed every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from opsin.api.train import train
+from opsin.core.preprocess import PreprocessSpec
+from opsin.core.progress import Silent
+from opsin.data.dataset import ImageDataset
+from opsin.data.loader import Loader
+from opsin.data.pixels import PixelStore
+from opsin.features.extract import extract_features
+from opsin.models.build import Origin, build, design
+
+CPU = torch.device("cpu")
+
+
+def test_same_features_order_and_batches(digits: Path) -> None:
+    paths = sorted(digits.rglob("*.png"))[:50]
+    paths = [p for p in paths if p.stat().st_size > 100]
+    spec = PreprocessSpec(size_px=(32, 32))
+    store = PixelStore(paths, spec, budget_bytes=0)
+    rows = range(len(paths))
+    ids = [p.as_posix() for p in paths]
+    data = ImageDataset(store, rows, [0] * len(paths), ids, seed=0)
+    loader = Loader(data, torch.tensor, batch_size=8, shuffle=True)
+    model = build(design("lenet", Origin(), image_size=32), Origin(), 4, seed=0)
+    made = extract_features(model.backbone, loader, torch.tensor, device=CPU)
+    model.eval()
+    for epoch in (1, 2):
+        for a, b in zip(loader.epoch(epoch), made.epoch(epoch), strict=True):
+            assert a.ids == b.ids
+            with torch.no_grad():
+                torch.testing.assert_close(model.backbone(a.inputs), b.inputs, atol=1e-4, rtol=0)
+
+
+def test_augmented_pictures_are_refused(digits: Path) -> None:
+    paths = sorted(digits.rglob("*.png"))[:3]
+    store = PixelStore(paths, PreprocessSpec(size_px=(32, 32)), budget_bytes=0)
+    data = ImageDataset(store, range(3), [0] * 3, ["a", "b", "c"], seed=0, augment="light")
+    loader = Loader(data, torch.tensor, batch_size=8)
+    with pytest.raises(ValueError, match="must not be augmented"):
+        extract_features(torch.nn.Flatten(), loader, torch.tensor, device=CPU)
+
+
+def test_transfer_on_photos(shared_data: Path, shared_weights: Path, tmp_path: Path) -> None:
+    """A linear head on frozen ImageNet features, on 75 real test photos."""
+    run = train(
+        shared_data / "pizza_steak_sushi",
+        weights=shared_weights,
+        freeze=True,
+        project=tmp_path,
+        report=False,
+        progress=Silent(),
+    )
+    assert run.accuracy.count == 75
+    assert run.accuracy.value >= 0.88

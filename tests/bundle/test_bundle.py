@@ -156,9 +156,14 @@ def test_no_bundle_there(tmp_path: Path) -> None:
 
 def test_staging_never_overwrites_and_cleans_up(tmp_path: Path) -> None:
     target = tmp_path / "b"
-    with pytest.raises(RuntimeError), staged(target) as stage:
-        (stage / "x").write_text("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with staged(target) as stage:
+            (stage / "x").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
     with staged(target) as stage:
         (stage / "x").write_text("whole")

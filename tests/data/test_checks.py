@@ -274,6 +274,7 @@ def test_modes_and_conversions_are_counted() -> None:
     assert "CMYK to 8-bit RGB 1" in found["mode_converted"].message
     assert found["rotated"].message.startswith("1 picture turned upright")
     assert found["first_frame"].where == ("cat/z.gif",)
+    assert found.pop("first_frame").severity == "warning"
     assert {finding.severity for finding in found.values()} == {"info"}
 
 

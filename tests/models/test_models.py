@@ -64,7 +64,7 @@ def test_unknown_names_have_near_matches() -> None:
     with pytest.raises(WrongUsage, match="mobilenetv2_100"):
         design("timm:mobilenetv2_10", Origin())
     with pytest.raises(WrongUsage, match="no pretrained weights"):
-        design("lenet", Origin(pretrained=True))
+        find_origin("lenet", pretrained=True)
 
 
 def record(path: Path, **changes: object) -> None:
@@ -83,7 +83,7 @@ def test_weights_round_trip_with_another_head(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_file(source.state_dict(), file)
     record(file)
-    origin = find_origin(False, file)
+    origin = find_origin("tinyvgg", weights=file)
     plan = design("tinyvgg", origin)
     assert plan.spec.mean == (0.5, 0.5, 0.5)
     assert plan.spec.prepared_px == (73, 73)
@@ -99,15 +99,17 @@ def test_weights_without_a_record_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_file(make("tinyvgg", 3).state_dict(), file)
     with pytest.raises(ModelRefused, match=r"w\.json is missing"):
-        find_origin(False, file)
+        find_origin("tinyvgg", weights=file)
     record(tmp_path / "elsewhere.safetensors")
-    assert find_origin(False, file, tmp_path / "elsewhere.json").record is not None
+    assert (
+        find_origin("tinyvgg", weights=file, record=tmp_path / "elsewhere.json").record is not None
+    )
     (tmp_path / "w.json").write_text('{"architecture": "tinyvgg"}')
     with pytest.raises(ModelRefused, match=r"input_size.*mean.*std"):
-        find_origin(False, file)
+        find_origin("tinyvgg", weights=file)
     (tmp_path / "w.json").write_text("{")
     with pytest.raises(ModelRefused, match="not JSON"):
-        find_origin(False, file)
+        find_origin("tinyvgg", weights=file)
 
 
 class Bomb:
@@ -129,7 +131,7 @@ def test_a_pickle_renamed_is_never_executed(tmp_path: Path, how: str) -> None:
         torch.save(Bomb(mark), file)
     record(file)
     with pytest.raises(ModelRefused, match=r"looks like .*pickle.*never loaded") as caught:
-        find_origin(False, file)
+        find_origin("tinyvgg", weights=file)
     assert caught.value.exit_code == 4
     assert not mark.exists()
 
@@ -142,7 +144,7 @@ def test_damaged_safetensors(tmp_path: Path) -> None:
     for damaged in (whole[:100], whole[:4], b"", whole[:8] + b"{" + b"x" * 500):
         file.write_bytes(damaged)
         with pytest.raises(ModelRefused):
-            find_origin(False, file)
+            find_origin("tinyvgg", weights=file)
     file.write_bytes(whole[:-10])
     with pytest.raises(ModelRefused, match="damaged"):
         load_weights(make("tinyvgg", 3), file, keep_head=True)
@@ -161,7 +163,7 @@ def test_weights_of_another_architecture_say_what_fits(tmp_path: Path) -> None:
 
 
 def test_shared_imagenet_weights_fit_with_their_own_head(shared_weights: Path) -> None:
-    origin = find_origin(False, shared_weights)
+    origin = find_origin("timm:mobilenetv2_100", weights=shared_weights)
     plan = design("timm:mobilenetv2_100", origin)
     model = build(plan, origin, 1000, seed=0, keep_head=True).eval()
     import timm

@@ -65,7 +65,9 @@ def _pretrained(
             where="weights",
             fix=f"opsin export {name} --weights FILE.safetensors -o {output}",
         )
-    origin = find_origin(False, Path(weights), Path(weights_record) if weights_record else None)
+    origin = find_origin(
+        name, weights=Path(weights), record=Path(weights_record) if weights_record else None
+    )
     plan = design(name, origin)
     classes = tuple(labels or (origin.record.labels if origin.record else ()))
     if not classes:
@@ -148,7 +150,8 @@ def _trained(run: RunDir) -> tuple[Design, dict[str, torch.Tensor], str]:
             where=str(run.path),
             fix=f"opsin train --resume {run.path}",
         )
-    origin = find_origin(config.pretrained, config.weights, config.weights_record)
+    record = config.weights_record
+    origin = find_origin(config.model, weights=config.weights, record=record)
     found = design(config.model, origin, image_size=config.image_size, resize=config.resize)
     return found, store.best(best.epoch).tensors, data_hash(read_contents(run.manifest))
 

@@ -38,8 +38,8 @@ def answers(
     from opsin.bundle.predictor import Predictor
 
     progress = progress or Silent()
-    files = list(find_pictures(paths))
     predictor = Predictor(load_bundle(Path(run_or_bundle)), threads=threads)
+    files = list(find_pictures(paths))
     try:
         return predict_files(
             predictor,

@@ -62,6 +62,11 @@ class Preparation:
 def prepare(config: TrainConfig) -> Preparation:
     """Check settings, model, weights and layout. Raises before anything is written."""
     index = read_index(config.data, follow_links=config.follow_links)
-    origin = find_origin(config.pretrained, config.weights, config.weights_record)
+    origin = find_origin(
+        config.model,
+        pretrained=config.pretrained,
+        weights=config.weights,
+        record=config.weights_record,
+    )
     plan = design(config.model, origin, image_size=config.image_size, resize=config.resize)
     return Preparation(config, index, origin, plan, pick_device(config.device))

@@ -46,7 +46,7 @@ def resolve(settings: Mapping[str, Any], config: str | Path | None = None) -> Tr
 
     from opsin.core.config import read_config
     from opsin.core.errors import WrongUsage
-    from opsin.models.build import find_origin
+    from opsin.models.weights import read_record
 
     values: dict[str, Any] = dict(read_config(Path(config))) if config else {}
     for name in TrainConfig.model_fields:
@@ -63,9 +63,8 @@ def resolve(settings: Mapping[str, Any], config: str | Path | None = None) -> Tr
         )
     if values.get("weights") is not None and values.get("model") is None:
         record = values.get("weights_record")
-        origin = find_origin(False, Path(values["weights"]), Path(record) if record else None)
-        if origin.record is not None:
-            values["model"] = origin.record.architecture
+        found = read_record(Path(values["weights"]), Path(record) if record else None)
+        values["model"] = found.architecture
     for name in ("data", "weights", "weights_record"):
         if isinstance(values.get(name), str | Path):
             values[name] = Path(values[name]).expanduser().absolute()

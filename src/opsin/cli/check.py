@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import opsin
+from opsin.cli.faults import printable
 from opsin.cli.show import code_of, say
 from opsin.core.progress import choose_progress
 
@@ -38,7 +39,7 @@ def check(
     else:
         say(f"{data}: {result.files} files, {result.usable} usable")
         for name, count in result.classes.items():
-            say(f"  {name:24} {count:>7}")
+            say(f"  {printable(name):24} {count:>7}")
         for what, counts in (("formats", result.formats), ("modes", result.modes)):
             say(f"{what}  " + ", ".join(f"{name} {count}" for name, count in counts.items()))
         for side, values in result.sizes_px.items():
@@ -46,10 +47,10 @@ def check(
                 say(f"{side}  {values[0]} to {values[2]} px, median {values[1]}")
         say("")
         for finding in result.findings:
-            say(f"{MARKS[finding.severity]} {finding.code}: {finding.message}")
+            say(f"{MARKS[finding.severity]} {finding.code}: {printable(finding.message)}")
             many = finding.where if len(finding.where) > 1 else ()
             for where in many[:SHOWN]:
-                say(f"    {where}")
+                say(f"    {printable(where)}")
             if len(many) > SHOWN:
                 say(f"    and {len(many) - SHOWN} more (all with --json)")
             if finding.fix and finding.severity != "info":

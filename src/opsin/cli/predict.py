@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsin.cli.faults import explain
+from opsin.cli.faults import explain, printable
 from opsin.cli.show import code_of, say
 from opsin.core.progress import choose_progress
 
@@ -50,14 +50,15 @@ def _show(found: list[Answer], names: list[str], top: int) -> bool:
     from opsin.bundle.predict_files import Refused
 
     refused = False
-    wide = min(60, max(len(name) for name in names))
-    for name, answer in zip(names, found, strict=True):
+    shown = [printable(name) for name in names]
+    wide = min(60, max(len(name) for name in shown))
+    for name, answer in zip(shown, found, strict=True):
         if isinstance(answer, Refused):
             answer.error.where = name
             explain(answer.error, as_json=False)
             refused = True
             continue
-        best = "  ".join(f"{label} {value:.3f}" for label, value in answer.top(top))
+        best = "  ".join(f"{printable(label)} {value:.3f}" for label, value in answer.top(top))
         notes = f"  ({'; '.join(answer.notes)})" if answer.notes else ""
         say(f"{name:{wide}}  {best}{notes}")
     return refused

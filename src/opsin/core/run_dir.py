@@ -64,6 +64,7 @@ class RunDir:
 
 def create_run(project: Path, name: str) -> RunDir:
     """A new folder `project/name`, or `project/name-2`, ... Raises `NoRoom`."""
+    project = project.absolute()
     check_writable(project)
     for number in range(1, 100_000):
         path = project / (name if number == 1 else f"{name}-{number}")

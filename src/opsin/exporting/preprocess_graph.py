@@ -2,8 +2,8 @@
 
 `Resize` needs `antialias=1` and `exclude_outside=1` to stay within one level of Pillow's; on
 uint8 it rounds as Pillow does. Like Pillow it goes first along W, then along H, because bicubic
-overshoots are cut off after each pass (in one node the gap was up to 15 levels). Boxes are integers, computed by the formulas of
-`PreprocessSpec.source_box` and `target_box`.
+overshoots are cut off after each pass (in one node the gap was up to 15 levels). Boxes are
+integers, computed by the formulas of `PreprocessSpec.source_box` and `target_box`.
 """
 
 from __future__ import annotations

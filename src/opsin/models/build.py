@@ -13,6 +13,7 @@ from opsin.core.preprocess import PreprocessSpec, Resize
 from opsin.core.registry import unknown
 from opsin.core.seeding import torch_seed
 from opsin.models.classifier import Classifier
+from opsin.models.hub import download_weights
 from opsin.models.registry import MODELS
 from opsin.models.timm_adapter import PREFIX, TimmClassifier, timm_preparation
 from opsin.models.weights import WeightsRecord, load_weights, read_record
@@ -20,9 +21,10 @@ from opsin.models.weights import WeightsRecord, load_weights, read_record
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights come from: nowhere (from scratch), timm's hub, or a file with its record."""
+    """Where weights come from: nowhere (from scratch), or a file. Its record says how pictures are
+    prepared; a file from timm's hub has none, because timm itself knows.
+    """
 
-    pretrained: bool = False
     weights: Path | None = None
     record: WeightsRecord | None = None
 
@@ -36,13 +38,26 @@ class Design:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def find_origin(pretrained: bool, weights: Path | None, record: Path | None = None) -> Origin:
-    """Read and check the record of `weights`. Raises `WrongUsage`, `ModelRefused`."""
-    if weights is None:
-        return Origin(pretrained=pretrained)
-    if pretrained:
-        raise WrongUsage("give --pretrained or --weights FILE, not both", where="pretrained")
-    return Origin(weights=weights, record=read_record(weights, record))
+def find_origin(
+    model: str, *, pretrained: bool = False, weights: Path | None = None, record: Path | None = None
+) -> Origin:
+    """Find the weights and check their record; `pretrained` downloads them unless they are cached.
+
+    Raises `WrongUsage`, `ModelRefused`.
+    """
+    if weights is not None:
+        if pretrained:
+            raise WrongUsage("give --pretrained or --weights FILE, not both", where="pretrained")
+        return Origin(weights=weights, record=read_record(weights, record))
+    if not pretrained:
+        return Origin()
+    if not model.startswith(PREFIX):
+        raise WrongUsage(
+            f"{model} has no pretrained weights",
+            where="pretrained",
+            fix=f"choose a {PREFIX}NAME model, for example {PREFIX}mobilenetv2_100",
+        )
+    return Origin(weights=download_weights(model.removeprefix(PREFIX)))
 
 
 def design(
@@ -67,21 +82,15 @@ def design(
         return Design(name, spec.model_copy(update={"resize": resize or spec.resize}))
     if name not in MODELS:
         raise unknown("model", name, [*MODELS, f"{PREFIX}NAME"])
-    if origin.pretrained:
-        raise WrongUsage(
-            f"{name} has no pretrained weights",
-            where="pretrained",
-            fix=f"choose a {PREFIX}NAME model, for example {PREFIX}mobilenetv2_100",
-        )
     size = image_size or MODELS.load(name).image_size_px
     return Design(name, PreprocessSpec(size_px=(size, size), resize=resize or "stretch"))
 
 
-def construct(plan: Design, num_outputs: int, *, pretrained: bool = False) -> Classifier:
-    """The module itself, with whatever weights its constructor draws (or timm downloads)."""
+def construct(plan: Design, num_outputs: int) -> Classifier:
+    """The module itself, with whatever weights its constructor draws."""
     if plan.name.startswith(PREFIX):
         name = plan.name.removeprefix(PREFIX)
-        return TimmClassifier(name, num_outputs, pretrained=pretrained, **plan.options)
+        return TimmClassifier(name, num_outputs, **plan.options)
     model = MODELS.load(plan.name)(num_outputs, image_size=plan.spec.size_px[0], **plan.options)
     return cast(Classifier, model)
 
@@ -96,7 +105,7 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "weights"))
-        model = construct(plan, num_outputs, pretrained=origin.pretrained)
+        model = construct(plan, num_outputs)
     if origin.weights is not None:
         load_weights(model, origin.weights, keep_head=keep_head)
     return model

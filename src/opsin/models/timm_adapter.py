@@ -22,12 +22,10 @@ class TimmClassifier(Classifier):
     Input: float32 B 3 H W; output: B `num_outputs` logits.
     """
 
-    def __init__(
-        self, name: str, num_outputs: int, *, pretrained: bool = False, **options: Any
-    ) -> None:
+    def __init__(self, name: str, num_outputs: int, **options: Any) -> None:
         super().__init__()
         timm = _timm(name)
-        self.backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        self.backbone = timm.create_model(name, num_classes=0, **options)
         config: Any = self.backbone.pretrained_cfg
         self.image_size_px = int(config["input_size"][-1])
         self.classifier_key = str(config.get("classifier") or "classifier")
@@ -49,7 +47,9 @@ class TimmClassifier(Classifier):
 
 def timm_preparation(name: str, image_size: int | None) -> PreprocessSpec:
     """How timm says that pictures for the pretrained weights of `name` are prepared."""
-    config = _timm(name).get_pretrained_cfg(name).to_dict()
+    config = timm_config(name)
+    if "input_size" not in config:
+        raise WrongUsage(f"timm has no record of how pictures for {PREFIX}{name} are prepared")
     size = image_size or int(config["input_size"][-1])
     interpolation = config.get("interpolation", "bicubic")
     return PreprocessSpec(
@@ -60,6 +60,12 @@ def timm_preparation(name: str, image_size: int | None) -> PreprocessSpec:
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
+
+
+def timm_config(name: str) -> dict[str, Any]:
+    """What timm records of the pretrained weights of `name`. Raises `WrongUsage`."""
+    config = _timm(name).get_pretrained_cfg(name)
+    return dict(config.to_dict()) if config is not None else {}
 
 
 def _timm(name: str) -> Any:

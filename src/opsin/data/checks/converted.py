@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from opsin.core.finding import Finding
+from opsin.core.finding import Finding, Severity
 from opsin.data.checks.scanned import ScannedData, files
 
 _SAYS = {
@@ -19,7 +19,8 @@ _SAYS = {
 def check(scanned: ScannedData) -> Iterator[Finding]:
     """`modes` (how many of each), `rotated`, `first_frame`, `mode_converted`, `exif_unreadable`.
 
-    The three channels of every picture mean the same after this, so it is information only.
+    The three channels of every picture mean the same after this, so it is information only; but
+    frames that are never looked at are worth a warning.
     """
     modes = Counter(record.mode for _, record in scanned.usable)
     if modes:
@@ -33,7 +34,8 @@ def check(scanned: ScannedData) -> Iterator[Finding]:
                 how[note.code][note.message] += 1
     for code, ids in sorted(found.items()):
         detail = f" ({_counts(how[code])})" if code == "mode_converted" else ""
-        yield Finding("info", code, f"{files(len(ids))} {_SAYS[code]}{detail}", tuple(ids))
+        severity: Severity = "warning" if code == "first_frame" else "info"
+        yield Finding(severity, code, f"{files(len(ids))} {_SAYS[code]}{detail}", tuple(ids))
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -41,9 +41,10 @@ def export(
 
     Raises `NumbersWrong` (exit 5) on a mismatch; nothing is published then.
     """
-    require("torch", purpose="opsin export")
     if str(source).startswith("timm:"):
+        require("timm", purpose=f"opsin export {source}")
         return _pretrained(str(source), Path(output), weights, weights_record, labels)
+    require("torch", purpose="opsin export")
     return _run(Path(source), Path(output), progress or Silent())
 
 

@@ -62,7 +62,9 @@ class TrainConfig(BaseModel):
     threads: int | None = Field(None, ge=1, description="of torch; else torch's own choice")
     project: Path = Field(Path("runs"), description="folder that holds the runs")
     name: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="of the run folder"
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="of the run folder",
     )
     report: bool = Field(True, description="write report.html")
     bundle: bool = Field(True, description="write the bundle")
@@ -83,6 +85,8 @@ def make_config(values: Mapping[str, Any]) -> TrainConfig:
         ) from None
     if config.val_frac + config.test_frac >= 1:
         raise WrongUsage("val_frac + test_frac must leave something to train on", where="val_frac")
+    if config.name == "latest":
+        raise WrongUsage("runs/latest points to the newest run; take another name", where="name")
     if config.fine_tune and not config.freeze:
         config = config.model_copy(update={"freeze": True})
     return config

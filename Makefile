@@ -39,13 +39,13 @@ $(BIN)/uv: constraints.txt
 	@touch $@
 
 $(VENV)/.for-running: $(BIN)/uv $(PINS)
-	@echo "installing opsin[train,timm] and what it needs (torch is large: minutes the first time)"
-	@$(UV_INSTALL) -e '.[train,timm]'
+	@echo "installing opsin[train] and what it needs (torch is large: minutes the first time)"
+	@$(UV_INSTALL) -e '.[train]'
 	@touch $@
 
 $(VENV)/.for-developing: $(VENV)/.for-running
 	@echo "installing the tools for tests, lint and types"
-	@$(UV_INSTALL) -e '.[train,timm,dev]'
+	@$(UV_INSTALL) -e '.[train,dev]'
 	@touch $@
 
 install: $(VENV)/.for-developing ## make .venv with everything, pinned by constraints.txt

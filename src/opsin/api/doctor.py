@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from opsin.core.device import hardware, memory, versions
-from opsin.core.extras import EXTRA_OF_MODULE
+from opsin.core.extras import INSTALL, TRAINING
 from opsin.core.files import disk_free
 
 ENVIRONMENT = [
@@ -27,7 +27,7 @@ def doctor() -> dict[str, Any]:
     import importlib.util
 
     total, available = memory()
-    missing = [name for name in EXTRA_OF_MODULE if importlib.util.find_spec(name) is None]
+    missing = [name for name in TRAINING if importlib.util.find_spec(name) is None]
     names = [name for name in os.environ if name.startswith("OPSIN_")]
     return {
         "versions": versions(),
@@ -35,7 +35,7 @@ def doctor() -> dict[str, Any]:
         "device": _devices() if "torch" not in missing else "torch is not installed",
         "memory_bytes": {"total": total, "available": available},
         "disk_free_bytes": disk_free(Path()),
-        "missing": {name: f'pip install "opsin[{EXTRA_OF_MODULE[name]}]"' for name in missing},
+        "missing": {name: INSTALL for name in missing},
         "environment": {
             name: os.environ[name] for name in [*ENVIRONMENT, *sorted(names)] if name in os.environ
         },

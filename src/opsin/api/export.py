@@ -41,10 +41,9 @@ def export(
 
     Raises `NumbersWrong` (exit 5) on a mismatch; nothing is published then.
     """
-    if str(source).startswith("timm:"):
-        require("timm", purpose=f"opsin export {source}")
-        return _pretrained(str(source), Path(output), weights, weights_record, labels)
     require("torch", purpose="opsin export")
+    if str(source).startswith("timm:"):
+        return _pretrained(str(source), Path(output), weights, weights_record, labels)
     return _run(Path(source), Path(output), progress or Silent())
 
 

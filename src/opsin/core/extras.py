@@ -7,18 +7,21 @@ from types import ModuleType
 
 from opsin.core.errors import WrongUsage
 
-EXTRA_OF_MODULE = {
-    "captum": "train",
-    "jinja2": "train",
-    "matplotlib": "train",
-    "onnx": "train",
-    "onnxscript": "train",
-    "safetensors": "train",
-    "sklearn": "train",
-    "torch": "train",
-    "timm": "timm",
-    "torchvision": "timm",
-}
+TRAINING = (
+    "captum",
+    "jinja2",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "sklearn",
+    "timm",
+    "torch",
+    "torchvision",
+)
+"""The modules that the extra `train` brings."""
+
+INSTALL = 'pip install "opsin[train]"'
 
 
 def require(module: str, *, purpose: str) -> ModuleType:
@@ -35,9 +38,8 @@ def require(module: str, *, purpose: str) -> ModuleType:
         top = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != top:
             raise
-        extras = "train" if EXTRA_OF_MODULE.get(top) == "train" else "train,timm"
         raise WrongUsage(
             f"{purpose} needs the package {top}, which is not installed",
             code="missing_extra",
-            fix=f'pip install "opsin[{extras}]"',
+            fix=INSTALL if top in TRAINING else f"pip install {top}",
         ) from None

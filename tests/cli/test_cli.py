@@ -217,16 +217,24 @@ def test_hostile_names_do_not_break_anything(photos: Path, tmp_path: Path) -> No
     assert json.loads(opsin("check", photos, "--json", cwd=tmp_path).stdout)["files"] == 20
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stopped_anywhere_and_resumed(photos: Path, tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [(signal.SIGINT, "0"), (signal.SIGTERM, "2"), (signal.SIGKILL, "0"), (signal.SIGKILL, "2")],
+)
+def test_stopped_anywhere_and_resumed(
+    photos: Path, tmp_path: Path, number: signal.Signals, workers: str
+) -> None:
     """Stopped in the middle of training; the end is the same to the bit."""
-    words = ["train", str(photos), "--image-size", "32", "--epochs", "40", "--augment", "light",
+    words = ["train", str(photos), "--image-size", "32", "--epochs", "12", "--augment", "light",
              "--no-report", "--batch-size", "2"]  # fmt: skip
     command = [sys.executable, "-m", "opsin", *words]
     whole = subprocess.run([*command, "--name", "whole", "-q"], cwd=tmp_path, check=False)
     assert whole.returncode == 0
     process = subprocess.Popen(
-        [*command, "--name", "cut"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*command, "--name", "cut", "--workers", workers],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     for line in process.stderr:
@@ -290,6 +298,34 @@ def test_resume_of_a_finished_run_adds_what_is_missing(photos: Path, tmp_path: P
     assert (run / "report.html").exists()
     assert (run / "bundle" / "manifest.json").exists()
     assert (run / "predictions.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("lost", [["split.json"], ["split.json", "manifest.csv"], ["env.json"]])
+def test_killed_between_the_first_records(photos: Path, tmp_path: Path, lost: list[str]) -> None:
+    """The records of the data are written one after the other; a kill may fall between."""
+    assert opsin("train", photos, *FAST, "--name", "whole", cwd=tmp_path).returncode == 0
+    whole, cut = tmp_path / "runs" / "whole", tmp_path / "runs" / "cut"
+    shutil.copytree(whole, cut)
+    for name in [*lost, "history.csv", "predictions.csv", "metrics.json"]:
+        (cut / name).unlink()
+    shutil.rmtree(cut / "checkpoints")
+    done = opsin("train", "--resume", cut, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("split.json", "manifest.csv", "predictions.csv"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_settings_are_recorded_as_they_were_used(photos: Path, tmp_path: Path) -> None:
+    done = opsin("train", photos, *FAST, "--threads", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "latest"
+    environment = json.loads((run / "env.json").read_text())
+    assert environment["cpu"]["threads"] == 1
+    assert len(environment["code_sha256"]) == 64
+    settled = opsin("train", "--config", run / "config.yaml", "--dry-run", cwd=tmp_path)
+    assert settled.returncode == 0, settled.stderr
+    assert json.loads(settled.stdout)["threads"] == 1
+    assert json.loads(settled.stdout)["data"] == str(photos)
 
 
 def test_show_code_is_the_python_twin(tmp_path: Path) -> None:

@@ -9,14 +9,39 @@ from pathlib import Path
 import pytest
 
 from opsin.core.errors import Locked, WrongUsage
-from opsin.core.run_dir import create_run, open_run, read_rows, write_rows
+from opsin.core.run_dir import (
+    create_run,
+    follow_latest,
+    open_run,
+    point_latest,
+    read_rows,
+    write_rows,
+)
 
 
 def test_names_are_numbered_and_latest_follows(tmp_path: Path) -> None:
     first, second = create_run(tmp_path, "a"), create_run(tmp_path, "a")
     assert [first.path.name, second.path.name] == ["a", "a-2"]
     second.config.write_text("data: x\n")
+    assert not (tmp_path / "latest").exists(), "nothing to be found there yet"
+    point_latest(second.path)
     assert open_run(tmp_path / "latest").path == second.path.resolve()
+
+
+def test_latest_as_a_text_file_where_links_are_not_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_run(tmp_path, "a")
+    run.config.write_text("data: x\n")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    point_latest(run.path)
+    assert (tmp_path / "latest").is_file()
+    assert open_run(tmp_path / "latest").path == run.path.resolve()
+    assert follow_latest(tmp_path / "latest") == run.path
 
 
 def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:

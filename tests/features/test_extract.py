@@ -13,7 +13,7 @@ from opsin.core.progress import Silent
 from opsin.data.dataset import ImageDataset
 from opsin.data.loader import Loader
 from opsin.data.pixels import PixelStore
-from opsin.features.extract import extract_features
+from opsin.features.extract import FeatureLoader
 from opsin.models.build import Origin, build, design
 
 CPU = torch.device("cpu")
@@ -29,7 +29,13 @@ def test_same_features_order_and_batches(digits: Path) -> None:
     data = ImageDataset(store, rows, [0] * len(paths), ids, seed=0)
     loader = Loader(data, torch.tensor, batch_size=8, shuffle=True)
     model = build(design("lenet", Origin(), image_size=32), Origin(), 4, seed=0)
-    made = extract_features(model.backbone, loader, torch.tensor, device=CPU)
+    asked = []
+    model.backbone.register_forward_hook(lambda *_: asked.append(1))
+    made = FeatureLoader(model.backbone, loader, torch.tensor, device=CPU)
+    assert not asked, "nothing is computed before it is wanted"
+    for _ in range(3):
+        list(made.epoch(1))
+    assert len(asked) == len(loader.plan(0)), "once for each picture"
     model.eval()
     for epoch in (1, 2):
         for a, b in zip(loader.epoch(epoch), made.epoch(epoch), strict=True):
@@ -44,7 +50,7 @@ def test_augmented_pictures_are_refused(digits: Path) -> None:
     data = ImageDataset(store, range(3), [0] * 3, ["a", "b", "c"], seed=0, augment="light")
     loader = Loader(data, torch.tensor, batch_size=8)
     with pytest.raises(ValueError, match="must not be augmented"):
-        extract_features(torch.nn.Flatten(), loader, torch.tensor, device=CPU)
+        FeatureLoader(torch.nn.Flatten(), loader, torch.tensor, device=CPU)
 
 
 def test_transfer_on_photos(shared_data: Path, shared_weights: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from opsin.core.errors import ModelRefused, WrongUsage
-from opsin.models.build import Origin, build, design, find_origin
+from opsin.models.build import Origin, build, construct, design, find_origin
 from opsin.models.classifier import Classifier, count_parameters
 from opsin.models.registry import MODELS
 from opsin.models.weights import load_weights
@@ -108,8 +109,51 @@ def test_weights_without_a_record_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match=r"input_size.*mean.*std"):
         find_origin("tinyvgg", weights=file)
     (tmp_path / "w.json").write_text("{")
-    with pytest.raises(ModelRefused, match="not JSON"):
+    with pytest.raises(ModelRefused, match="cannot be read as JSON"):
         find_origin("tinyvgg", weights=file)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"crop_frac": 1.5},
+        {"std": [0, 0, 0]},
+        {"input_size": [3, 0, 0]},
+        {"interpolation": "nearest"},
+        {"create_kwargs": {"checkpoint_path": "evil.pth"}},
+        {"create_kwargs": {"pretrained": True}},
+        {"create_kwargs": {"pretrained_cfg": {"url": "x"}}},
+        {"create_kwargs": {"num_classes": 3}},
+        {"create_kwargs": {"act_layer": {"a": 1}}},
+    ],
+)
+def test_records_with_impossible_values_are_refused(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file(make("tinyvgg", 3).state_dict(), file)
+    record(file, **changes)
+    with pytest.raises(ModelRefused) as caught:
+        find_origin("tinyvgg", weights=file)
+    assert caught.value.code == "bad_record"
+
+
+def test_options_in_a_manifest_are_looked_at_too() -> None:
+    plan = design("timm:test_resnet", Origin())
+    hostile = replace(plan, options={"checkpoint_path": "evil.pth"})
+    with pytest.raises(ModelRefused, match="checkpoint_path"):
+        construct(hostile, 3)
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_resnet"])
+def test_timm_models_at_another_size(name: str) -> None:
+    for size in (64, None):
+        plan = design(name, Origin(), image_size=size)
+        model = construct(plan, 3).eval()
+        with torch.no_grad():
+            assert model(torch.rand(1, 3, *plan.spec.size_px)).shape == (1, 3)
+    with pytest.raises(WrongUsage, match="cannot be built for pictures of 9 px"):
+        construct(design("timm:test_vit", Origin(), image_size=9), 3)
 
 
 class Bomb:

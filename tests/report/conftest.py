@@ -97,7 +97,7 @@ def build_run(
     report = metrics(classes, confusion)
     (run / "metrics.json").write_text(json.dumps(report.to_dict()))
     left_out = [{"path": "0/broken.png", "reason": "truncated"}]
-    split_file = {"classes": list(classes), "seed": 0, "given": False, "splits": {}}
+    split_file = {"classes": list(classes), "seed": 0, "given": False, "splits": {}, "leaks": []}
     (run / "split.json").write_text(json.dumps(split_file | {"left_out": left_out}))
     found = Finding("warning", "tiny", "2 pictures under 16 px", ("0/a.png", "0/b.png"), "look")
     (run / "findings.json").write_text(json.dumps([found.to_dict()]))

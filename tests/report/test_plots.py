@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from opsin.report.plots import Best, best_epoch, learning_curve
-from opsin.report.read import EpochRow
+from opsin.report.plots import learning_curve
+from opsin.training.history import EpochRecord, History
 
 
-def history(losses: list[float | None], stages: str = "") -> list[EpochRow]:
+def history(losses: list[float | None], stages: str = "") -> list[EpochRecord]:
     return [
-        EpochRow(
-            i + 1, stages[i : i + 1], 0.1, 1.0, 0.5, loss, None if loss is None else 1 - loss, 1
+        EpochRecord(
+            i + 1,
+            stages[i : i + 1],
+            0.1,
+            {"train_loss": 1.0, "train_accuracy": 0.5}
+            | ({} if loss is None else {"val_loss": loss, "val_accuracy": round(1 - loss, 3)}),
+            1,
         )
         for i, loss in enumerate(losses)
     ]
 
 
-def test_best_epoch_follows_the_monitor() -> None:
-    rows = history([0.5, 0.2, None, 0.2, 0.9])
-    assert best_epoch(rows, "val_loss") == Best(1, "val_loss", 0.2)
-    assert best_epoch(rows, "accuracy") == Best(1, "val_accuracy", 0.8)
-    assert best_epoch(rows, "") == Best(1, "val_loss", 0.2)
-    assert best_epoch(history([None]), "val_loss") is None
-    assert best_epoch([], "val_loss") is None
+def test_the_best_epoch_is_found_among_gaps(tmp_path: Path) -> None:
+    records = history([0.5, 0.2, None, 0.2, 0.9])
+    History("val_loss", records).write(tmp_path / "history.csv")
+    for monitor in ("val_loss", "val_accuracy"):
+        read = History.read(monitor, tmp_path / "history.csv")
+        assert read.records == records
+        assert read.best == records[1]
+    assert History("val_loss", history([None])).best is None
+    assert History("val_loss").best is None
 
 
 def test_curve_marks_best_epoch_stages_and_baseline() -> None:
@@ -32,7 +40,7 @@ def test_curve_marks_best_epoch_stages_and_baseline() -> None:
     assert plain.count("var(--val)") == 1
     assert ">a<" not in plain
     rows = history([0.5, 0.2, 0.3], "abb")
-    marked = learning_curve(rows, "loss", best=best_epoch(rows, "val_loss"), baseline=0.4)
+    marked = learning_curve(rows, "loss", best=rows[1], baseline=0.4)
     assert marked.count("var(--val)") > 1  # the dot
     assert ">a<" in marked
     assert ">b<" in marked
@@ -51,6 +59,6 @@ def test_gaps_single_epochs_and_repeated_numbers_are_drawn() -> None:
 
 def test_stage_names_are_text_and_nothing_else() -> None:
     rows = history([0.5, 0.4], "aa")
-    odd = [rows[0], EpochRow(2, "<b>$\\frac{\U0001f431", 0.1, 1, 1, 1, 1, 1)]
+    odd = [rows[0], EpochRecord(2, "<b>$\\frac{\U0001f431", 0.1, rows[1].values, 1)]
     svg = learning_curve(odd, "loss")
     assert "&lt;b&gt;$\\frac{?" in svg

@@ -19,8 +19,9 @@ import pytest
 from PIL import Image
 
 from opsin.core.errors import WrongUsage
+from opsin.evaluation.predictions import PredictionTable
 from opsin.report.html import write_report
-from opsin.report.read import read_predictions, read_run
+from opsin.report.read import read_run
 from opsin.report.worst import worst_pictures
 
 Make = Callable[..., Any]
@@ -124,8 +125,8 @@ def test_hostile_names_are_shown_escaped(make_run: Make, report: Make) -> None:
 
 def test_worst_pictures_are_the_sure_mistakes_of_the_test_set(make_run: Make, report: Make) -> None:
     example = make_run(("cat", "dog", "owl"), each=12)
-    rows = read_predictions(example.run / "predictions.csv")
-    worst = worst_pictures(rows, 2)
+    table = PredictionTable.read(example.run / "predictions.csv")
+    worst = worst_pictures(table, 2)
     assert [row.path for row in worst] == list(example.wrong[:2])
     assert worst[0].true == "owl"
     assert worst[0].predicted == "cat"

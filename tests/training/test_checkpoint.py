@@ -98,3 +98,21 @@ def test_optimizer_state_survives(kind: type[torch.optim.Optimizer]) -> None:
     steps(model, optimizer, 3)
     steps(copy, other, 3)
     assert torch.equal(model.weight, copy.weight)
+
+
+def test_epochs_are_ordered_as_numbers(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "c")
+    for epoch in (9998, 9999, 10_000, 10_001):
+        store.save(epoch, {"epoch": epoch}, {"w": torch.zeros(1)})
+    saved, _ = store.newest()
+    assert saved is not None
+    assert saved.state["epoch"] == 10_001
+
+
+def test_the_best_of_an_epoch_is_the_one_written_last(tmp_path: Path) -> None:
+    """Killed before its checkpoint, then resumed where the bits differ."""
+    store = store_with(tmp_path, 1)
+    for value in range(8):
+        store.save_best(3, {"w": torch.full((2,), float(value))})
+        assert store.best(3).tensors["w"][0] == value
+    assert len(list(store.folder.glob("best-*"))) == 1

@@ -61,7 +61,7 @@ def test_frozen_with_and_without_the_store_agree(digits: Path, tmp_path: Path) -
     config = make_config({"data": digits, "model": "lenet", "image_size": 32, "freeze": True})
     plan = prepare(config)
     intake, store = plan.take_in(Silent())
-    split = draw_split(intake, seed=0, val_frac=0.2, test_frac=0.1)
+    split = draw_split(intake, config)
     task = Classification(split.classes)
     losses = []
     for stored in (True, False):

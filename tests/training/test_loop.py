@@ -216,6 +216,15 @@ def test_nan_stops_before_the_update(tmp_path: Path) -> None:
     assert all(torch.isfinite(p).all() for p in run.model.parameters())
 
 
+def test_nan_in_validation_is_no_best_epoch(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "a")
+    points = run.stages[0].val
+    assert isinstance(points, Points)
+    points.inputs[3, 0] = float("nan")
+    with pytest.raises(NumbersWrong, match="val_loss became nan at epoch 1"):
+        run.fit()
+
+
 def test_callers_generator_is_left_alone(tmp_path: Path) -> None:
     run = trainer(tmp_path / "a", epochs=1)
     torch.manual_seed(3)

@@ -35,7 +35,7 @@ def doctor() -> dict[str, Any]:
         "device": _devices() if "torch" not in missing else "torch is not installed",
         "memory_bytes": {"total": total, "available": available},
         "disk_free_bytes": disk_free(Path()),
-        "missing": {name: INSTALL for name in missing},
+        "missing": dict.fromkeys(missing, INSTALL),
         "environment": {
             name: os.environ[name] for name in [*ENVIRONMENT, *sorted(names)] if name in os.environ
         },

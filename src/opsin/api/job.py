@@ -72,8 +72,8 @@ class Job:
         )
 
     def write_data_records(self) -> None:
-        """`split.json`, `manifest.csv`, `findings.json`."""
+        """`manifest.csv`, `findings.json`, and last `split.json`: it says that all are there."""
         run, intake = self.run, self.intake
-        write_json(run.split, self.split.to_dict())
         write_manifest(run.manifest, intake.index, intake.records, split_names(self.split))
         write_json(run.findings, [finding.to_dict() for finding in intake.findings])
+        write_json(run.split, self.split.to_dict())

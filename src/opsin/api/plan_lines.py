@@ -30,6 +30,7 @@ def plan_lines(job: Job) -> list[str]:
             if finding.code in ("leak", "imbalance")
         ),
         f"model  {_model(job)}",
+        *_advice(job),
         f"plan   {_plan(job)}",
         f"run    {job.run.path}",
     ]
@@ -59,6 +60,15 @@ def _model(job: Job) -> str:
         f"{frozen if job.config.freeze else ''}; "
         f"input {spec.size_px[0]} x {spec.size_px[1]} px, {spec.resize}"
     )
+
+
+def _advice(job: Job) -> list[str]:
+    if job.config.freeze and job.plan.origin.weights is None:
+        return [
+            "       the frozen backbone has random weights, which is seldom wanted: "
+            "add --pretrained or --weights FILE"
+        ]
+    return []
 
 
 def _plan(job: Job) -> str:

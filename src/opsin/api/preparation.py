@@ -11,6 +11,7 @@ import torch
 from opsin.core.config import TrainConfig
 from opsin.core.device import hardware, memory, pick_device, versions
 from opsin.core.progress import Progress
+from opsin.core.version import code_hash
 from opsin.data.index import Index
 from opsin.data.intake import Intake, pixel_store, read_index, refuse_bad, refuse_leaks, take_in
 from opsin.data.pixels import PixelStore
@@ -55,12 +56,15 @@ class Preparation:
             "hardware": hardware(),
             "device": str(self.device),
             "seed": self.config.seed,
+            "code_sha256": code_hash(),
             "cpu": {"threads": torch.get_num_threads(), "memory_format": "contiguous"},
         }
 
 
 def prepare(config: TrainConfig) -> Preparation:
     """Check settings, model, weights and layout. Raises before anything is written."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
     index = read_index(config.data, follow_links=config.follow_links)
     origin = find_origin(
         config.model,

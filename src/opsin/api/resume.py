@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from opsin.api.run_result import RunResult
-from opsin.core.config import make_config, read_config
+from opsin.core.config import TrainConfig, make_config, read_config
 from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.core.extras import require
 from opsin.core.progress import Progress, choose_progress
-from opsin.core.run_dir import open_run, read_record
+from opsin.core.run_dir import RunDir, open_run, point_latest, read_record
 
 
 def resume(run: str | Path, *, progress: Progress | None = None) -> RunResult:
@@ -33,25 +34,22 @@ def _resumed(path: Path, progress: Progress) -> RunResult:
     from opsin.api.job import Job
     from opsin.api.preparation import prepare
     from opsin.api.training import run_training
-    from opsin.core.run_dir import RunDir
-    from opsin.data.manifest import contents, differences, read_contents
+    from opsin.data.intake import draw_split
+    from opsin.data.manifest import contents
     from opsin.data.splits import Split
     from opsin.training.checkpoint import CheckpointStore
 
     run = RunDir(path)
     config = make_config(read_config(run.config))
     plan = prepare(config)
-    split = Split.from_dict(read_record(run.split))
-    recorded = read_contents(run.manifest)
     intake, store = plan.take_in(progress)
-    changed = differences(recorded, contents(intake.index, intake.records))
-    if changed:
-        raise WrongUsage(
-            f"the data changed since this run began: {'; '.join(changed)}",
-            code="data_changed",
-            where=str(config.data),
-            fix=f"restore the files, or begin a new run: opsin train --config {run.config}",
-        )
+    _refuse_changes(run, config, contents(intake.index, intake.records))
+    begun = run.split.exists()
+    split = Split.from_dict(read_record(run.split)) if begun else draw_split(intake, config)
+    job = Job(run, config, plan, intake, store, split, progress)
+    if not begun:
+        job.write_data_records()
+        point_latest(run.path)
     saved, notes = CheckpointStore(run.checkpoints).newest()
     for note in notes:
         progress.line(note)
@@ -68,4 +66,19 @@ def _resumed(path: Path, progress: Progress) -> RunResult:
         progress.line(
             f"run {path.name}: going on after epoch {saved.state['epoch']} (checkpoint checked)"
         )
-    return run_training(Job(run, config, plan, intake, store, split, progress), resume_from=saved)
+    return run_training(job, resume_from=saved)
+
+
+def _refuse_changes(run: RunDir, config: TrainConfig, now: Mapping[str, tuple[str, str]]) -> None:
+    from opsin.data.manifest import differences, read_contents
+
+    if not run.manifest.exists():
+        return
+    changed = differences(read_contents(run.manifest), now)
+    if changed:
+        raise WrongUsage(
+            f"the data changed since this run began: {'; '.join(changed)}",
+            code="data_changed",
+            where=str(config.data),
+            fix=f"restore the files, or begin a new run: opsin train --config {run.config}",
+        )

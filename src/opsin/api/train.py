@@ -11,7 +11,7 @@ from opsin.core.config import TrainConfig, make_config, write_config
 from opsin.core.extras import require
 from opsin.core.files import check_writable, write_json
 from opsin.core.progress import Progress, choose_progress
-from opsin.core.run_dir import create_run
+from opsin.core.run_dir import create_run, point_latest
 
 
 def train(
@@ -24,15 +24,13 @@ def train(
     """Train a model on the folder `data` and return the run.
 
     `settings` are those of `opsin.core.config.TrainConfig` (`model="tinyvgg"`, `epochs=20`, ...);
-    `config` is a YAML file of the same names, which `settings` override. Nothing is written when
-    data or settings are refused.
+    `config` is a YAML file of the same names, which `settings` override. No run folder is made
+    when data or settings are refused.
 
     Raises `WrongUsage`, `DataRefused`, `ModelRefused`, `NumbersWrong`, `NoRoom`, `Interrupted`.
     """
     require("torch", purpose="opsin train")
-    if data is not None:
-        settings["data"] = data
-    resolved = resolve(settings, config)
+    resolved = resolve({"data": data} | settings, config)
     progress = progress or choose_progress()
     try:
         return _new_run(resolved, progress)
@@ -46,14 +44,14 @@ def resolve(settings: Mapping[str, Any], config: str | Path | None = None) -> Tr
 
     from opsin.core.config import read_config
     from opsin.core.errors import WrongUsage
-    from opsin.models.weights import read_record
+    from opsin.models.record import read_record
 
     values: dict[str, Any] = dict(read_config(Path(config))) if config else {}
     for name in TrainConfig.model_fields:
         from_environment = os.environ.get(f"OPSIN_{name.upper()}")
         if from_environment is not None:
             values[name] = from_environment
-    values |= settings
+    values |= {name: value for name, value in settings.items() if value is not None}
     if values.get("data") is None:
         raise WrongUsage(
             "no data given",
@@ -81,9 +79,7 @@ def _new_run(config: TrainConfig, progress: Progress) -> RunResult:
     plan = prepare(config)
     check_writable(config.project)
     intake, store = plan.take_in(progress)
-    split = draw_split(
-        intake, seed=config.seed, val_frac=config.val_frac, test_frac=config.test_frac
-    )
+    split = draw_split(intake, config)
     name = config.name or f"{config.data.name}-{config.model.replace(':', '-')}"
     run = create_run(config.project, _safe(name))
     with run.locked():
@@ -91,6 +87,7 @@ def _new_run(config: TrainConfig, progress: Progress) -> RunResult:
         write_json(run.environment, plan.environment())
         job = Job(run, config, plan, intake, store, split, progress)
         job.write_data_records()
+        point_latest(run.path)
         return run_training(job)
 
 

@@ -31,63 +31,82 @@ PARITY_PICTURES = 64
 
 
 def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
-    """Train what is not trained yet, then evaluate, bundle and report. The run is locked."""
-    threads = resume_from.state["threads"] if resume_from else job.config.threads
-    if threads:
-        torch.set_num_threads(threads)
+    """Train what is not trained yet, then evaluate, bundle and report. The run is locked.
+
+    Raises `Interrupted` after Ctrl-C or SIGTERM, with the command that goes on.
+    """
+    if resume_from:
+        torch.set_num_threads(resume_from.state["threads"])
     for line in plan_lines(job):
         job.progress.line(line)
-    try:
-        history = _train(job, resume_from)
-    except Interrupted as error:
-        error.fix = f"opsin train --resume {job.run.path}"
-        raise
-    report = _evaluate(job)
-    bundle = _bundle(job) if job.config.bundle else None
-    html = _report(job) if job.config.report else None
+    go_on = f"opsin train --resume {job.run.path}"
+    with StopRequest(job.progress.line) as stop:
+        try:
+            history = _train(job, stop, resume_from)
+            report = _evaluate(job, stop)
+            stop.check("after evaluating")
+            bundle = _bundle(job) if job.config.bundle else None
+            stop.check("before the report")
+            html = _report(job) if job.config.report else None
+        except Interrupted as error:
+            error.fix = go_on
+            raise
+        except KeyboardInterrupt:
+            code = stop.exit_code or 130
+            raise Interrupted(
+                "stopped at once; whole epochs are saved", exit_code=code, fix=go_on
+            ) from None
     best = history.best
     return RunResult(job.run.path, report, best.epoch if best else 0, bundle, html)
 
 
-def _train(job: Job, resume_from: Saved | None) -> History:
+def _train(job: Job, stop: StopRequest, resume_from: Saved | None) -> History:
     config = job.config
     callbacks: list[Callback] = [HistoryFile(job.run.history), EpochLines(job.progress)]
     if config.patience:
         callbacks.append(EarlyStopping(config.patience))
-    with StopRequest() as stop:
-        stages = make_stages(
-            config,
-            job.model,
-            job.task,
-            job.learning,
-            job.plain["val"],
-            device=job.plan.device,
-            on_batch=lambda done, total: job.progress.step("features", done, total),
-        )
-        trainer = Trainer(
-            job.model,
-            job.task,
-            stages,
-            checkpoints=CheckpointStore(job.run.checkpoints),
-            device=job.plan.device,
-            seed=config.seed,
-            optimizer=config.optimizer,
-            weight_decay=config.weight_decay,
-            monitor=config.monitor,
-            callbacks=callbacks,
-            stop=stop,
-        )
-        return trainer.fit(resume_from)
+
+    def on_features(done: int, total: int) -> None:
+        job.progress.step("features", done, total)
+        stop.check("while features were computed")
+
+    stages = make_stages(
+        config,
+        job.model,
+        job.task,
+        job.learning,
+        job.plain["val"],
+        device=job.plan.device,
+        on_batch=on_features,
+    )
+    trainer = Trainer(
+        job.model,
+        job.task,
+        stages,
+        checkpoints=CheckpointStore(job.run.checkpoints),
+        device=job.plan.device,
+        seed=config.seed,
+        optimizer=config.optimizer,
+        weight_decay=config.weight_decay,
+        monitor=config.monitor,
+        callbacks=callbacks,
+        stop=stop,
+    )
+    return trainer.fit(resume_from)
 
 
-def _evaluate(job: Job) -> Report:
+def _evaluate(job: Job, stop: StopRequest) -> Report:
+    def on_batch(done: int, total: int) -> None:
+        job.progress.step("evaluating", done, total)
+        stop.check("while evaluating; training is done and saved")
+
     table = collect(
         job.model,
         job.task,
         job.plain,
         job.split.classes,
         device=job.plan.device,
-        on_batch=lambda done, total: job.progress.step("evaluating", done, total),
+        on_batch=on_batch,
     )
     table.write(job.run.predictions)
     report = evaluate_classification(

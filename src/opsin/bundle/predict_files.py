@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsin.bundle.predictor import Predictor, as_chw
-from opsin.core.errors import WrongUsage
 from opsin.core.prediction import ClassPrediction
 from opsin.data.decode import Undecodable
+from opsin.data.find import find_pictures as find_pictures
 from opsin.data.record import FileRecord
 from opsin.data.scan import scan
-from opsin.data.sniff import FORMAT_OF_SUFFIX
 
 BATCH = 32
 
@@ -70,26 +69,3 @@ def _answer(
         tuple(float(value) for value in row),
         tuple(str(note) for note in record.notes),
     )
-
-
-def find_pictures(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """(name, path) of each file named, and of each picture below a folder named, sorted.
-
-    Raises `WrongUsage` for a path that is not there, or a folder without pictures.
-    """
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                found
-                for found in path.rglob("*")
-                if found.suffix.lower() in FORMAT_OF_SUFFIX
-                and found.is_file()
-                and not any(part.startswith(".") for part in found.relative_to(path).parts)
-            )
-            if not inside:
-                raise WrongUsage("no pictures in this folder", code="empty", where=str(path))
-            yield from ((str(found), found) for found in inside)
-        elif path.exists():
-            yield str(path), path
-        else:
-            raise WrongUsage("no such file", code="no_such_path", where=str(path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -10,7 +12,9 @@ from typing import Any
 
 from typer.exceptions import Abort, TyperException
 
+from opsin.cli.system_faults import system_fault
 from opsin.core.errors import OpsinError
+from opsin.core.printable import printable
 
 INTERRUPTED = 130
 
@@ -18,6 +22,7 @@ INTERRUPTED = 130
 def run_and_explain(command: Any, words: Sequence[str], *, debug: bool = False) -> int:
     """Run `command` and turn whatever it raises into a message and an exit code."""
     as_json = "--json" in words
+    _write_anything()
     try:
         code = command.main(args=list(words), prog_name="opsin", standalone_mode=False)
         sys.stdout.flush()
@@ -37,8 +42,7 @@ def run_and_explain(command: Any, words: Sequence[str], *, debug: bool = False) 
         print("\nstopped; nothing half-written was left", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output went away (`opsin ... | head`); Python must not complain again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()  # its reader went away (`opsin ... | head`)
         return 0
     except MemoryError:
         print("error: not enough memory. To do: a smaller --batch-size", file=sys.stderr)
@@ -46,6 +50,16 @@ def run_and_explain(command: Any, words: Sequence[str], *, debug: bool = False) 
     except Exception as error:
         if debug:
             raise
+        fault = system_fault(error) if isinstance(error, OSError | UnicodeError) else None
+        if fault is not None:
+            try:
+                sys.stdout.flush()
+                explain(fault, as_json=as_json)
+                sys.stdout.flush()
+            except OSError:  # standard output itself is what cannot be written
+                _give_up_output()
+                explain(fault, as_json=False)
+            return fault.exit_code
         print(
             f"internal error: {type(error).__name__}: {error}\n"
             "This is a bug of Opsin. To do: run again with --debug and report the traceback",
@@ -55,23 +69,27 @@ def run_and_explain(command: Any, words: Sequence[str], *, debug: bool = False) 
 
 
 def explain(error: OpsinError, *, as_json: bool) -> None:
-    """Print a fault: as JSON on stdout, or as lines on stderr."""
+    """Print a fault: as JSON on stdout, or as lines on stderr. What a picture's fault is called
+    stands before its message, as it does in `opsin check`.
+    """
     if as_json:
         print(json.dumps(error.to_dict()))
         return
+    said = getattr(error, "said", error.message)
     where = f"{printable(error.where)}: " if error.where else ""
-    print(f"error: {where}{printable(error.message)}", file=sys.stderr)
+    print(f"error: {where}{printable(said)}", file=sys.stderr)
     if error.fix:
         print(f"to do: {printable(error.fix)}", file=sys.stderr)
 
 
-def printable(text: str) -> str:
-    """Text that a terminal can show: control characters and broken UTF-8 are escaped.
+def _write_anything() -> None:
+    """What the encoding of a terminal cannot show is escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
-    >>> printable("a" + chr(27) + "b" + chr(10))
-    'a\\\\x1bb\\\\n'
-    """
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
-    return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+
+def _give_up_output() -> None:
+    """Send the rest of standard output nowhere, so that Python does not complain again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

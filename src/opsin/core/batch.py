@@ -21,7 +21,16 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        return Batch(self.inputs.to(device), self.targets.to(device), self.ids)
+        return Batch(self.inputs.to(device), _moved(self.targets, device), self.ids)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Targets of any task: a tensor, or lists and dicts of them."""
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(part, device) for part in value)
+    if isinstance(value, dict):
+        return {name: _moved(part, device) for name, part in value.items()}
+    return value.to(device) if hasattr(value, "to") else value

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from opsin.core.errors import WrongUsage
 from opsin.core.files import write_text
 from opsin.core.preprocess import Resize
-from opsin.core.registry import near
+from opsin.core.registry import near, unknown
 
 Augment = Literal["none", "light", "trivial"]
 Optimizer = Literal["adam", "adamw", "sgd"]
@@ -69,11 +69,6 @@ class TrainConfig(BaseModel):
     report: bool = Field(True, description="write report.html")
     bundle: bool = Field(True, description="write the bundle")
 
-    @property
-    def fields(self) -> list[str]:
-        """Names of all settings."""
-        return list(type(self).model_fields)
-
 
 def make_config(values: Mapping[str, Any]) -> TrainConfig:
     """A `TrainConfig` from names and values. Raises `WrongUsage` that lists all errors at once."""
@@ -120,5 +115,10 @@ def _explain(problem: Any) -> str:
         matches = near(name, list(TrainConfig.model_fields))
         meant = f'; did you mean "{matches[0]}"?' if matches else ""
         return f'unknown setting "{name}"{meant}'
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        allowed = [
+            word.strip(" '") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(",")
+        ]
+        return f"{name}: {unknown(name, problem['input'], allowed).message}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{name}: {message}, came {problem.get('input')!r}"

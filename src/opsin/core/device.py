@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,23 +82,32 @@ def hardware() -> dict[str, Any]:
 
 
 def memory() -> tuple[int, int]:
-    """(total, available) bytes of memory; (0, 0) where the system does not tell."""
+    """(total, available) bytes of memory, a container's limit counted; available is guessed as
+    half where the system does not tell, and both are 0 where it tells nothing.
+    """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
-        return 0, 0
+        try:  # macOS
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):
+            return 0, 0
+        return total, total // 2
     values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if ":" in line}
-    return values.get("MemTotal", 0), values.get("MemAvailable", 0)
+    total, available = values.get("MemTotal", 0), values.get("MemAvailable", 0)
+    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
+    if limit is None:
+        return total, available
+    return min(total, limit), min(available, max(0, limit - (used or 0)))
 
 
-def peak_memory() -> int:
-    """The most bytes this process has held so far; 0 where the system does not tell."""
+def _cgroup(name: str) -> int | None:
+    """A number of the container's memory controller (cgroup v2); None where there is no limit."""
     try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        text = Path("/sys/fs/cgroup", name).read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
 
 
 def _processor() -> str:

@@ -13,16 +13,17 @@ float part and not in `prepare`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic"]
 Box = tuple[int, int, int, int]
+Level = Annotated[int, Field(ge=0, le=255)]
 
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -44,13 +45,13 @@ class PreprocessSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size_px: tuple[int, int]
+    size_px: tuple[PositiveInt, PositiveInt]
     resize: Resize = "stretch"
     interpolation: Interpolation = "bilinear"
     crop_frac: float = Field(default=1.0, gt=0, le=1)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    pad_rgb: tuple[int, int, int] = (0, 0, 0)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (1.0, 1.0, 1.0)
+    pad_rgb: tuple[Level, Level, Level] = (0, 0, 0)
 
     @property
     def prepared_px(self) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -77,3 +77,17 @@ class Report:
             rest = {k: v for k, v in row.items() if k not in ("split", "slice", "metric")}
             report.add(row["split"], row["slice"], row["metric"], Value(**rest))
         return report
+
+
+def main_split(splits: Iterable[str]) -> str | None:
+    """The split whose numbers count: the test set; without one, the validation set; without
+    either, the last.
+
+    >>> main_split(["val", "test"]), main_split(["val"]), main_split(["data"]), main_split([])
+    ('test', 'val', 'data', None)
+    """
+    known = list(splits)
+    for name in ("test", "val"):
+        if name in known:
+            return name
+    return known[-1] if known else None

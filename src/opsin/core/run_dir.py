@@ -74,13 +74,13 @@ def create_run(project: Path, name: str) -> RunDir:
             continue
         except OSError as error:
             raise no_room(path, error) from error
-        point_latest(project, path)
         return RunDir(path)
     raise NoRoom("a hundred thousand runs have this name", where=str(project / name))
 
 
-def point_latest(project: Path, run: Path) -> None:
-    """Let `project/latest` point to `run`; where links are not allowed, a text file does."""
+def point_latest(run: Path) -> None:
+    """Let `latest` beside `run` point to it; where links are not allowed, a text file does."""
+    project = run.parent
     link = project / "latest"
     temporary = project / f".latest-{os.getpid()}"
     with contextlib.suppress(OSError):
@@ -92,10 +92,16 @@ def point_latest(project: Path, run: Path) -> None:
         temporary.replace(link)
 
 
+def follow_latest(path: Path) -> Path:
+    """The run that `path` points to where `latest` is a text file; else `path` itself."""
+    if path.name == "latest" and path.is_file():
+        return path.with_name(Path(path.read_text().strip()).name)
+    return path
+
+
 def open_run(path: Path) -> RunDir:
     """The run folder at `path` (`.../latest` is followed). Raises `WrongUsage`."""
-    if path.is_file() and path.name == "latest":
-        path = path.with_name(path.read_text().strip())
+    path = follow_latest(path)
     if not (path / "config.yaml").is_file():
         what = "not a run folder (it has no config.yaml)" if path.exists() else "no such run"
         beside = sorted(p.parent.name for p in path.parent.glob("*/config.yaml"))[-3:]

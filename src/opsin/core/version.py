@@ -11,3 +11,18 @@ def version() -> str:
         return metadata.version("opsin")
     except metadata.PackageNotFoundError:
         return "0+unknown"
+
+
+def code_hash() -> str:
+    """SHA-256 over Opsin's own source files: tells a changed checkout from the release."""
+    import hashlib
+    from pathlib import Path
+
+    import opsin
+
+    digest = hashlib.sha256()
+    root = Path(opsin.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

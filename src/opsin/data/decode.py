@@ -78,7 +78,7 @@ class Undecodable(DataRefused):
 
     `code` is one of `empty_file`, `truncated`, `unsupported_format`, `too_many_pixels`,
     `too_small`, `permission_denied`, `missing_file`, `read_failed`, `file_too_large`,
-    `image_undecodable`, `decoder_failed`. `message` does not repeat the code; `str` does.
+    `image_undecodable`, `decoder_failed`. `message` does not repeat the code; `said` does.
 
     >>> str(Undecodable("400 MP, limit 50 MP", code="too_many_pixels", where="a.png"))
     'a.png: too_many_pixels: 400 MP, limit 50 MP'
@@ -86,10 +86,15 @@ class Undecodable(DataRefused):
 
     default_code = "image_undecodable"
 
+    @property
+    def said(self) -> str:
+        """What a person reads: the code, which people search for, and the message."""
+        return f"{self.code}: {self.message}"
+
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
         fix = f". To do: {self.fix}" if self.fix else ""
-        return f"{where}{self.code}: {self.message}{fix}"
+        return f"{where}{self.said}{fix}"
 
 
 def decode_file(path: Path, *, limits: Limits = Limits()) -> Decoded:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from opsin.core.config import TrainConfig
 from opsin.core.errors import DataRefused
-from opsin.core.finding import Finding
+from opsin.core.finding import Finding, worst_first
 from opsin.core.preprocess import PreprocessSpec
 from opsin.data.checks.registry import run_checks
 from opsin.data.checks.scanned import ScannedData
@@ -74,9 +75,7 @@ def take_in(
         progress=on_file,
         workers=workers,
     )
-    findings = [*index.findings, *run_checks(ScannedData(index, records))]
-    order = ("error", "warning", "info")
-    findings.sort(key=lambda finding: order.index(finding.severity))
+    findings = worst_first([*index.findings, *run_checks(ScannedData(index, records))])
     return Intake(index, tuple(records), tuple(findings))
 
 
@@ -114,10 +113,14 @@ def refuse_leaks(intake: Intake) -> None:
         )
 
 
-def draw_split(intake: Intake, *, seed: int, val_frac: float, test_frac: float) -> Split:
+def draw_split(intake: Intake, config: TrainConfig) -> Split:
     """The split of an intake; see `opsin.data.splits`. Raises `DataRefused`."""
     return split_items(
-        intake.items(), intake.index.classes, seed=seed, val_frac=val_frac, test_frac=test_frac
+        intake.items(),
+        intake.index.classes,
+        seed=config.seed,
+        val_frac=config.val_frac,
+        test_frac=config.test_frac,
     )
 
 

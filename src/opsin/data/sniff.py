@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from opsin.core.magic import looks_like
+
 ALLOWED = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF")
 
 FORMAT_OF_SUFFIX = {
@@ -40,8 +42,6 @@ _FOREIGN = (
     (b"\xff\x0a", "image/jxl"),
     (b"qoif", "image/qoi"),
     (b"DDS ", "image/vnd.ms-dds"),
-    (b"\x80\x02", "application/x-python-pickle"),
-    (b"\x80\x04", "application/x-python-pickle"),
     (b"RIFF", "a RIFF file that is not WebP"),
 )
 
@@ -79,6 +79,8 @@ def media_type(data: bytes) -> str:
     for start, name in _FOREIGN:
         if data.startswith(start):
             return name
+    if looks_like(data[:16]) == "pickle":
+        return "application/x-python-pickle"
     if data[4:8] == b"ftyp":
         return _HEIF_BRANDS.get(data[8:12], "image/heic or another video-like container")
     text = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()

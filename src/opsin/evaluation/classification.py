@@ -36,11 +36,15 @@ def evaluate_classification(
     majority = _majority(train_targets) if train_targets is not None else None
     for split in table.splits:
         rows = table.rows(split)
-        _add_slice(report, table, split, "all", rows, majority)
-        _add_classes(report, table, split, rows)
+        confusion = _confusion(table, rows)
+        low, high = bootstrap_f1(confusion)
+        _add_slice(report, table, split, "all", rows, majority, (float(low[-1]), float(high[-1])))
+        _add_classes(report, table, split, rows, confusion, low, high)
         clean = np.array([row for row in rows if table.ids[row] not in leaks], np.int64)
         if len(clean) < len(rows) and len(clean):
-            _add_slice(report, table, split, "without_leaks", clean, majority)
+            low, high = bootstrap_f1(_confusion(table, clean))
+            interval = float(low[-1]), float(high[-1])
+            _add_slice(report, table, split, "without_leaks", clean, majority, interval)
     return report
 
 
@@ -55,6 +59,7 @@ def _add_slice(
     slice_: str,
     rows: NDArray[np.int64],
     majority: int | None,
+    f1_interval: tuple[float, float],
 ) -> None:
     true, predicted = table.true[rows], table.predicted[rows]
     count = len(rows)
@@ -62,28 +67,28 @@ def _add_slice(
         majority = _majority(true.tolist())
     report.add(split, slice_, "accuracy", share(int((true == predicted).sum()), count))
     report.add(split, slice_, "baseline_accuracy", share(int((true == majority).sum()), count))
-    confusion = _confusion(table, rows)
-    low, high = bootstrap_f1(confusion)
     from sklearn.metrics import f1_score
 
     present = np.union1d(true, predicted)
     macro = float(f1_score(true, predicted, labels=present, average="macro", zero_division=0))
-    report.add(
-        split, slice_, "macro_f1", Value(macro, count, float(low[-1]), float(high[-1]), "bootstrap")
-    )
+    report.add(split, slice_, "macro_f1", Value(macro, count, *f1_interval, "bootstrap"))
     report.add(split, slice_, "log_loss", Value(float(table.loss[rows].mean()), count))
 
 
 def _add_classes(
-    report: Report, table: PredictionTable, split: str, rows: NDArray[np.int64]
+    report: Report,
+    table: PredictionTable,
+    split: str,
+    rows: NDArray[np.int64],
+    confusion: NDArray[np.int64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
 ) -> None:
     from sklearn.metrics import precision_recall_fscore_support
 
     true, predicted = table.true[rows], table.predicted[rows]
     labels = range(len(table.classes))
     f1 = precision_recall_fscore_support(true, predicted, labels=list(labels), zero_division=0)[2]
-    confusion = _confusion(table, rows)
-    low, high = bootstrap_f1(confusion)
     for index, name in enumerate(table.classes):
         slice_ = f"class:{name}"
         hits, support = int(confusion[index, index]), int(confusion[index].sum())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opsin.core.run_dir import read_rows, write_rows
+from opsin.core.run_dir import write_rows
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,31 @@ class PredictionTable:
         write_rows(path, header, rows)
 
     @classmethod
-    def read(cls, path: Path, classes: tuple[str, ...]) -> PredictionTable:
-        """The table in a file that `write` made."""
-        rows = read_rows(path)
-        number = {name: index for index, name in enumerate(classes)}
+    def read(cls, path: Path, classes: tuple[str, ...] | None = None) -> PredictionTable:
+        """The table in a file that `write` made; without `classes` those of the file, in its order.
+
+        Raises `KeyError`, `ValueError`, `OSError` when it is not whole.
+        """
+        split, ids, true = [], [], []
+        flat = array("d")  # as text or as Python's numbers a large table would not fit into memory
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            column = {name: at for at, name in enumerate(header)}
+            places = [column[name] for name in ("split", "path", "true")]
+            known = classes or tuple(name[2:] for name in header if name.startswith("p:"))
+            number = {name: index for index, name in enumerate(known)}
+            chosen = [column[f"p:{name}"] for name in known]
+            for row in reader:
+                if len(row) != len(header):
+                    raise ValueError(f"line {reader.line_num}: {len(row)} of {len(header)} columns")
+                for place, cells in zip(places, (split, ids, true), strict=True):
+                    cells.append(row[place])
+                flat.extend(float(row[place]) for place in chosen)
         return cls(
-            classes=classes,
-            split=tuple(row["split"] for row in rows),
-            ids=tuple(row["path"] for row in rows),
-            true=np.array([number[row["true"]] for row in rows], np.int64),
-            probabilities=np.array(
-                [[float(row[f"p:{name}"]) for name in classes] for row in rows], np.float64
-            ).reshape(len(rows), len(classes)),
+            classes=known,
+            split=tuple(split),
+            ids=tuple(ids),
+            true=np.array([number[name] for name in true], np.int64),
+            probabilities=np.array(flat, np.float64).reshape(len(ids), len(known)),
         )

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-from opsin.core.errors import WrongUsage
+from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.core.preprocess import PreprocessSpec, Resize
 from opsin.core.registry import unknown
 from opsin.core.seeding import torch_seed
 from opsin.models.classifier import Classifier
 from opsin.models.hub import download_weights
+from opsin.models.record import WeightsRecord, read_record, safe_options
 from opsin.models.registry import MODELS
 from opsin.models.timm_adapter import PREFIX, TimmClassifier, timm_preparation
-from opsin.models.weights import WeightsRecord, load_weights, read_record
+from opsin.models.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,18 @@ def design(
 
 def construct(plan: Design, num_outputs: int) -> Classifier:
     """The module itself, with whatever weights its constructor draws."""
+    try:
+        safe_options(plan.options)
+    except ValueError as error:
+        raise ModelRefused(str(error), code="options_refused", where=plan.name) from error
     if plan.name.startswith(PREFIX):
-        name = plan.name.removeprefix(PREFIX)
-        return TimmClassifier(name, num_outputs, **plan.options)
-    model = MODELS.load(plan.name)(num_outputs, image_size=plan.spec.size_px[0], **plan.options)
+        make: Any = partial(TimmClassifier, plan.name.removeprefix(PREFIX))
+    else:
+        make = MODELS.load(plan.name)
+    try:
+        model = make(num_outputs, image_size=plan.spec.size_px[0], **plan.options)
+    except TypeError as error:
+        raise WrongUsage(f"{plan.name} does not take these options: {error}") from error
     return cast(Classifier, model)
 
 

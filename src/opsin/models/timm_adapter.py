@@ -22,22 +22,40 @@ class TimmClassifier(Classifier):
     Input: float32 B 3 H W; output: B `num_outputs` logits.
     """
 
-    def __init__(self, name: str, num_outputs: int, **options: Any) -> None:
+    def __init__(
+        self, name: str, num_outputs: int, image_size: int | None = None, **options: Any
+    ) -> None:
         super().__init__()
         timm = _timm(name)
-        self.backbone = timm.create_model(name, num_classes=0, **options)
-        config: Any = self.backbone.pretrained_cfg
-        self.image_size_px = int(config["input_size"][-1])
-        self.classifier_key = str(config.get("classifier") or "classifier")
-        self.backbone.eval()
-        with torch.no_grad():
-            features = self.backbone(torch.zeros(1, 3, self.image_size_px, self.image_size_px))
+        config = timm_config(name)
+        size = image_size or int(config.get("input_size", (3, 224, 224))[-1])
+        # A transformer is built for one size; a network of convolutions takes any.
+        sized = {} if config.get("fixed_input_size") is not True else {"img_size": size}
+        try:
+            self.backbone = timm.create_model(name, num_classes=0, **sized, **options)
+            features = self._probe(size)
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise WrongUsage(
+                f"{PREFIX}{name} cannot be built for pictures of {size} px: {error}",
+                code="image_size",
+                where="image_size",
+                fix=f"leave --image-size out; its own is {config.get('input_size', '?')}",
+            ) from error
         if features.ndim != 2:
             raise WrongUsage(
                 f"{PREFIX}{name} does not end in one row of features a picture", code="no_head"
             )
-        self.backbone.train()
+        self.image_size_px = size
+        self.classifier_key = str(config.get("classifier") or "classifier")
         self.head = nn.Linear(features.shape[1], num_outputs)
+
+    def _probe(self, size: int) -> torch.Tensor:
+        """What the backbone makes of one picture, which no table tells for every family."""
+        self.backbone.eval()
+        with torch.no_grad():
+            features: torch.Tensor = self.backbone(torch.zeros(1, 3, size, size))
+        self.backbone.train()
+        return features
 
     def own_key(self, key: str) -> str:
         """Timm's name of a weight as the name it has here."""

@@ -1,81 +1,16 @@
-"""Weights from a file, and the record of how their pictures are prepared.
-
-Weights without that record are a trap: with a wrong normalisation nothing fails, the model is
-only worse. So the record beside the file (same name, `.json`) is required.
-"""
+"""Put weights from a safetensors file into a module, or say what does not fit."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
-from opsin.core.errors import ModelRefused, WrongUsage
+from opsin.core.errors import ModelRefused
 from opsin.core.magic import require_kind
-from opsin.core.preprocess import Interpolation, PreprocessSpec, Resize
 from opsin.core.registry import near
 from opsin.models.timm_adapter import TimmClassifier
-
-
-class WeightsRecord(BaseModel):
-    """The JSON beside a weights file: architecture, preparation, and the labels of its own head."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    architecture: str
-    input_size: tuple[int, int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: Interpolation = "bilinear"
-    crop_frac: float = 1.0
-    resize: Resize = "crop"
-    create_kwargs: dict[str, Any] = {}
-    labels: tuple[str, ...] = ()
-
-    def preparation(self, image_size: int | None, resize: Resize | None) -> PreprocessSpec:
-        """The `PreprocessSpec` of this record, at another size or resize when they are given."""
-        size = (image_size, image_size) if image_size else self.input_size[1:]
-        return PreprocessSpec(
-            size_px=size,
-            resize=resize or self.resize,
-            interpolation=self.interpolation,
-            crop_frac=self.crop_frac,
-            mean=self.mean,
-            std=self.std,
-        )
-
-
-def read_record(weights: Path, record: Path | None = None) -> WeightsRecord:
-    """The record of `weights`: `record`, or the JSON of the same name beside the file.
-
-    Raises `WrongUsage` when the weights are not there, `ModelRefused` when they are not
-    safetensors, have no record, or the record lacks a field.
-    """
-    if not weights.is_file():
-        raise WrongUsage("no such weights file", code="no_such_path", where=str(weights))
-    require_kind(weights, "safetensors")
-    path = record or weights.with_suffix(".json")
-    if not path.is_file():
-        raise ModelRefused(
-            f"no record says how pictures for these weights are prepared ({path.name} is missing)",
-            code="no_preparation",
-            where=str(weights),
-            fix=f"write {path.name} beside it with architecture, input_size, mean, std, "
-            "interpolation and crop_frac, or name such a file with --weights-record",
-        )
-    try:
-        return WeightsRecord.model_validate(json.loads(path.read_bytes()))
-    except ValidationError as error:
-        fields = ", ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
-        raise ModelRefused(fields, code="bad_record", where=str(path)) from error
-    except ValueError as error:
-        raise ModelRefused(f"not JSON ({error})", code="bad_record", where=str(path)) from error
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from opsin.core.report import Value
-from opsin.report.read import Run, main_split
+from opsin.core.report import Value, main_split
+from opsin.report.read import Run
 from opsin.report.results import get
 
 SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
@@ -50,9 +50,9 @@ def headline(run: Run) -> Headline:
         model=str(run.config.get("model", "") or "model"),
         classes=run.classes,
         trained_on=sum(row.split == "train" for row in run.pictures),
-        epochs=len(run.history),
+        epochs=len(run.history.records),
         epochs_planned=planned if isinstance(planned, int) else None,
-        seconds=sum(row.seconds or 0 for row in run.history),
+        seconds=sum(record.seconds for record in run.history.records),
         split=split,
         accuracy=accuracy,
         baseline=baseline,

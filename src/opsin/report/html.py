@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from opsin.core.extras import require
 from opsin.core.files import write_text
 from opsin.core.preprocess import PreprocessSpec
+from opsin.core.printable import printable
 from opsin.core.report import Report
 from opsin.core.version import version
 from opsin.data.decode import decode_file
@@ -23,11 +24,10 @@ from opsin.report import numbers
 from opsin.report.data_facts import SPLITS, class_bars, data_facts, few_bars, training_grid
 from opsin.report.headline import SPLIT_WORDS, headline
 from opsin.report.pictures import Album, Decode, Shown
-from opsin.report.plots import Best, best_epoch, learning_curve
-from opsin.report.printable import printable
-from opsin.report.read import PredictionRow, Run, read_run
+from opsin.report.plots import learning_curve
+from opsin.report.read import Run, read_run
 from opsin.report.results import class_lines, confusion, get, split_lines
-from opsin.report.worst import WORST_SHOWN, worst_pictures
+from opsin.report.worst import WrongPicture, worst_pictures
 
 _GRID_PX = 200
 _WORST_PX = 360
@@ -37,7 +37,7 @@ _WORST_PX = 360
 class Mistake:
     """A wrong prediction with its picture."""
 
-    row: PredictionRow
+    row: WrongPicture
     shown: Shown
 
 
@@ -76,7 +76,6 @@ def render(
 ) -> str:
     """The page as text that UTF-8 can hold."""
     head = headline(run)
-    best = best_epoch(run.history, str(run.config.get("monitor", "")))
     metrics, split = run.metrics, head.split
     baseline = get(metrics, "val", "all", "baseline_accuracy") if metrics else None
     level = baseline.value if baseline else None
@@ -85,7 +84,7 @@ def render(
         Mistake(
             row, album.show(row.path, side_px=_WORST_PX, heat=heatmaps.get(row.path), spec=spec)
         )
-        for row in worst_pictures(run.predictions, WORST_SHOWN)
+        for row in (worst_pictures(run.predictions) if run.predictions else [])
     ]
     page: str = _template().render(
         run=run,
@@ -104,9 +103,9 @@ def render(
         ]
         if album.root is not None
         else [],
-        curves=_curves(run, best, level),
+        curves=_curves(run, level),
         baseline_drawn=level is not None,
-        best=best,
+        best=run.history.best,
         split_words=SPLIT_WORDS,
         lines=split_lines(metrics) if metrics else [],
         made_by=flat({k: v for k, v in metrics.settings.items() if k != "classes"})
@@ -116,7 +115,7 @@ def render(
         classes=class_lines(metrics, split, run.classes) if metrics and split else [],
         confusion=confusion(metrics, split, run.classes) if metrics and split else None,
         worst=worst,
-        wrong_known=any(row.split == split for row in run.predictions),
+        wrong_known=run.predictions is not None and split in run.predictions.splits,
         settings=flat(run.config),
         environment=flat(run.environment),
         commands=list(commands) or _repeat(run),
@@ -148,12 +147,13 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def _curves(run: Run, best: Best | None, level: float | None) -> list[tuple[str, Markup]]:
-    if not run.history:
+def _curves(run: Run, level: float | None) -> list[tuple[str, Markup]]:
+    records, best = run.history.records, run.history.best
+    if not records:
         return []
     return [
-        ("Loss", learning_curve(run.history, "loss", best=best)),
-        ("Accuracy", learning_curve(run.history, "accuracy", best=best, baseline=level)),
+        ("Loss", learning_curve(records, "loss", best=best)),
+        ("Accuracy", learning_curve(records, "accuracy", best=best, baseline=level)),
     ]
 
 

@@ -1,7 +1,8 @@
-"""How numbers are written for people."""
+"""How numbers are written on the page."""
 
 from __future__ import annotations
 
+from opsin.core import words
 from opsin.core.report import Value
 
 _SPACE = "\u00a0"  # a number and its unit stay on one line
@@ -40,28 +41,18 @@ def count(number: float) -> str:
 
 
 def size(size_bytes: int) -> str:
-    """Bytes for people.
+    r"""Bytes for people.
 
-    >>> size(512), size(16_400_000)
-    ('512\\xa0B', '16.4\\xa0MB')
+    >>> size(16_400_000)
+    '16.4\xa0MB'
     """
-    amount = float(size_bytes)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return (f"{amount:.0f}" if unit == "B" else f"{amount:.1f}") + _SPACE + unit
-        amount /= 1000
-    return f"{amount:.1f}{_SPACE}GB"
+    return words.size(size_bytes, _SPACE)
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people.
+    r"""Seconds for people.
 
-    >>> duration(8.25), duration(75), duration(3720)
-    ('8.2\\xa0s', '1\\xa0min 15\\xa0s', '1\\xa0h 2\\xa0min')
+    >>> duration(75)
+    '1\xa0min 15\xa0s'
     """
-    if seconds < 59.95:
-        return f"{seconds:.1f}{_SPACE}s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60}{_SPACE}min {whole % 60}{_SPACE}s"
-    return f"{whole // 3600}{_SPACE}h {whole % 3600 // 60}{_SPACE}min"
+    return words.duration(seconds, _SPACE)

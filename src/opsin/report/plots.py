@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
 
 from opsin.core.extras import require
-from opsin.report.read import EpochRow
+from opsin.training.history import EpochRecord
 
 # Drawn in these, replaced by the page's own colours afterwards: light, dark and print differ.
 _INK, _QUIET, _RULE, _TRAIN, _VAL = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -25,45 +25,17 @@ _VARIABLES = {
 }
 
 
-@dataclass(frozen=True)
-class Best:
-    """The epoch whose weights were kept: index into the history, the column that decided, and
-    its value.
-    """
-
-    index: int
-    monitor: str
-    value: float
-
-
-def best_epoch(history: Sequence[EpochRow], monitor: str) -> Best | None:
-    """The first row with the best value of `monitor` ("val_loss", "accuracy", ...): lowest for a
-    loss, highest otherwise. An unknown monitor counts as "val_loss". None without any value.
-    """
-    name = monitor if monitor.startswith(("train_", "val_")) else f"val_{monitor}"
-    if name not in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-        name = "val_loss"
-    sign = 1.0 if name.endswith("loss") else -1.0
-    known = [
-        (sign * v, i) for i, row in enumerate(history) if (v := getattr(row, name)) is not None
-    ]
-    if not known:
-        return None
-    value, index = min(known)
-    return Best(index, name, sign * value)
-
-
 def learning_curve(
-    history: Sequence[EpochRow],
+    records: Sequence[EpochRecord],
     quantity: str,
     *,
-    best: Best | None = None,
+    best: EpochRecord | None = None,
     baseline: float | None = None,
 ) -> Markup:
     """`quantity` ("loss" or "accuracy") of training and validation by epoch, as an `<svg>`.
 
     The best epoch and the borders between stages are marked; `baseline` draws a dotted level.
-    The same history gives the same bytes. Raises `WrongUsage` without matplotlib.
+    The same records give the same bytes. Raises `WrongUsage` without matplotlib.
     """
     require("matplotlib", purpose="the report")
     from matplotlib import rc_context, rcdefaults, rcParams
@@ -79,7 +51,7 @@ def learning_curve(
         figure = Figure(figsize=(4.8, 2.9), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        _draw(axes, history, quantity, best, baseline)
+        _draw(axes, records, quantity, best, baseline)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     label = f"{quantity} of training and validation by epoch"
@@ -88,33 +60,33 @@ def learning_curve(
 
 def _draw(
     axes: Any,
-    history: Sequence[EpochRow],
+    records: Sequence[EpochRecord],
     quantity: str,
-    best: Best | None,
+    best: EpochRecord | None,
     baseline: float | None,
 ) -> None:
-    epochs = [row.epoch for row in history]
+    epochs = [record.epoch for record in records]
+    at = None if best is None else records.index(best)
     rising = all(b > a for a, b in pairwise(epochs))
-    x = epochs if rising else list(range(1, len(history) + 1))
+    x = epochs if rising else list(range(1, len(records) + 1))
     dot = "o" if len(x) < 3 else ""
     for kind, colour, style in (("train", _TRAIN, (0, (4, 2))), ("val", _VAL, "-")):
-        values = [getattr(row, f"{kind}_{quantity}") for row in history]
-        y = [float("nan") if value is None else value for value in values]
+        y = [record.values.get(f"{kind}_{quantity}", math.nan) for record in records]
         axes.plot(x, y, color=colour, linestyle=style, linewidth=1.8, marker=dot, markersize=4)
-        if kind == "val" and best is not None and values[best.index] is not None:
-            axes.plot(x[best.index], values[best.index], "o", color=colour, markersize=6)
-    if best is not None:
-        axes.axvline(x[best.index], color=_QUIET, linewidth=0.8, zorder=0)
+        if kind == "val" and at is not None and math.isfinite(y[at]):
+            axes.plot(x[at], y[at], "o", color=colour, markersize=6)
+    if at is not None:
+        axes.axvline(x[at], color=_QUIET, linewidth=0.8, zorder=0)
     if baseline is not None:
         axes.axhline(baseline, color=_QUIET, linewidth=1, linestyle=":", zorder=0)
     top = axes.get_xaxis_transform()
-    for i, row in enumerate(history):
-        first = i == 0 or row.stage != history[i - 1].stage
+    for i, record in enumerate(records):
+        first = i == 0 or record.stage != records[i - 1].stage
         if first and i:
             axes.axvline((x[i] + x[i - 1]) / 2, color=_RULE, linewidth=5, zorder=-1)
-        if first and any(other.stage != row.stage for other in history):
+        if first and any(other.stage != record.stage for other in records):
             # ASCII only: a glyph that the measuring font lacks would be a warning.
-            name = row.stage.encode("ascii", "replace").decode("ascii")[:20]
+            name = record.stage.encode("ascii", "replace").decode("ascii")[:20]
             axes.text(x[i], 1.02, name, transform=top, color=_QUIET, fontsize=8.5, parse_math=False)
     if quantity == "accuracy":
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import csv
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
-from opsin.core.errors import WrongUsage
+from opsin.core.config import read_config
+from opsin.core.errors import OpsinError, WrongUsage
 from opsin.core.files import read_json
 from opsin.core.finding import Finding
 from opsin.core.report import Report
+from opsin.data.splits import LeftOut, Split
+from opsin.evaluation.predictions import PredictionTable
+from opsin.training.history import COLUMNS, History
 
 Part = TypeVar("Part")
+
+read_predictions = PredictionTable.read
 
 
 @dataclass(frozen=True)
@@ -39,35 +42,6 @@ class PictureRow:
 
 
 @dataclass(frozen=True)
-class EpochRow:
-    """One line of `history.csv`; None where a number is absent or not finite."""
-
-    epoch: int
-    stage: str
-    lr: float | None
-    train_loss: float | None
-    train_accuracy: float | None
-    val_loss: float | None
-    val_accuracy: float | None
-    seconds: float | None
-
-
-@dataclass(frozen=True)
-class PredictionRow:
-    """One line of `predictions.csv`, of whose probabilities the two that matter are kept:
-    `probability` of the predicted class and `true_probability` of the true one.
-    """
-
-    split: str
-    path: str
-    true: str
-    predicted: str
-    loss: float | None
-    probability: float | None
-    true_probability: float | None
-
-
-@dataclass(frozen=True)
 class Run:
     """What a run folder says. `unread`: the files that are there and could not be understood."""
 
@@ -75,10 +49,10 @@ class Run:
     config: dict[str, Any]
     environment: dict[str, Any]
     classes: tuple[str, ...]
-    left_out: tuple[tuple[str, str], ...]
+    left_out: tuple[LeftOut, ...]
     pictures: tuple[PictureRow, ...]
-    history: tuple[EpochRow, ...]
-    predictions: tuple[PredictionRow, ...]
+    history: History
+    predictions: PredictionTable | None
     metrics: Report | None
     findings: tuple[Finding, ...]
     unread: tuple[str, ...]
@@ -96,24 +70,26 @@ def read_run(folder: Path) -> Run:
             return empty
         try:
             return read(path)
-        except (OSError, ValueError, KeyError, TypeError, csv.Error, yaml.YAMLError) as error:
+        except (OSError, ValueError, KeyError, TypeError, csv.Error, OpsinError) as error:
             reason = str(error).splitlines() or [""]
             unread.append(f"{name} could not be read ({type(error).__name__}: {reason[0]})")
             return empty
 
     nothing: dict[str, Any] = {}
     no_pictures: tuple[PictureRow, ...] = ()
+    config = part("config.yaml", read_config, nothing)
+    monitor = config.get("monitor") if config.get("monitor") in COLUMNS else "val_loss"
     pictures = part("manifest.csv", read_manifest, no_pictures)
-    split = part("split.json", _read_split, _Split(_names_in(pictures), ()))
+    split = part("split.json", lambda path: Split.from_dict(read_json(path)), None)
     return Run(
         folder=folder,
-        config=part("config.yaml", _read_config, nothing),
+        config=config,
         environment=part("env.json", _read_object, nothing),
-        classes=split.classes,
-        left_out=split.left_out,
+        classes=split.classes if split else _names_in(pictures),
+        left_out=split.left_out if split else (),
         pictures=pictures,
-        history=part("history.csv", read_history, ()),
-        predictions=part("predictions.csv", read_predictions, ()),
+        history=part("history.csv", partial(History.read, monitor), History(monitor)),
+        predictions=part("predictions.csv", PredictionTable.read, None),
         metrics=part("metrics.json", lambda path: Report.from_dict(read_json(path)), None),
         findings=part("findings.json", _read_findings, ()),
         unread=tuple(unread),
@@ -122,7 +98,10 @@ def read_run(folder: Path) -> Run:
 
 def read_manifest(path: Path) -> tuple[PictureRow, ...]:
     """The rows of `manifest.csv`. Raises `KeyError`, `ValueError`, `OSError`."""
-    with _table(path) as rows:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        rows = (dict(zip(header, line, strict=True)) for line in reader)
         return tuple(
             PictureRow(
                 path=row["path"],
@@ -140,79 +119,10 @@ def read_manifest(path: Path) -> tuple[PictureRow, ...]:
         )
 
 
-def read_history(path: Path) -> tuple[EpochRow, ...]:
-    """The rows of `history.csv`. Raises `KeyError`, `ValueError`, `OSError`."""
-    with _table(path) as rows:
-        return tuple(
-            EpochRow(
-                epoch=int(row["epoch"]),
-                stage=row.get("stage", ""),
-                lr=_number(row.get("lr", "")),
-                train_loss=_number(row.get("train_loss", "")),
-                train_accuracy=_number(row.get("train_accuracy", "")),
-                val_loss=_number(row.get("val_loss", "")),
-                val_accuracy=_number(row.get("val_accuracy", "")),
-                seconds=_number(row.get("seconds", "")),
-            )
-            for row in rows
-        )
-
-
-def read_predictions(path: Path) -> tuple[PredictionRow, ...]:
-    """The rows of `predictions.csv`. Raises `KeyError`, `ValueError`, `OSError`."""
-    with _table(path) as rows:
-        return tuple(
-            PredictionRow(
-                split=row["split"],
-                path=row["path"],
-                true=row["true"],
-                predicted=row["predicted"],
-                loss=_number(row["loss"]),
-                probability=_number(row.get("p:" + row["predicted"], "")),
-                true_probability=_number(row.get("p:" + row["true"], "")),
-            )
-            for row in rows
-        )
-
-
-def main_split(splits: Iterable[str]) -> str | None:
-    """The split whose numbers count: the test set; without one, the validation set.
-
-    >>> main_split(["val", "test"]), main_split(["val"]), main_split([])
-    ('test', 'val', None)
-    """
-    known = list(splits)
-    for name in ("test", "val"):
-        if name in known:
-            return name
-    return known[-1] if known else None
-
-
-@contextmanager
-def _table(path: Path) -> Iterator[Iterator[dict[str, str]]]:
-    """The lines of a CSV file by the names in its first; a line of another length is refused."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        yield (dict(zip(header, row, strict=True)) for row in reader if row)
-
-
-def _number(text: str) -> float | None:
-    value = float(text) if text else math.nan
-    return value if math.isfinite(value) else None
-
-
 def _read_object(path: Path) -> dict[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
-    return value
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    value = yaml.safe_load(path.read_text("utf-8", "surrogateescape"))
-    if not isinstance(value, dict):
-        raise ValueError("not a mapping")
     return value
 
 
@@ -226,20 +136,6 @@ def _read_findings(path: Path) -> tuple[Finding, ...]:
             row.get("fix", ""),
         )
         for row in read_json(path)
-    )
-
-
-@dataclass(frozen=True)
-class _Split:
-    classes: tuple[str, ...]
-    left_out: tuple[tuple[str, str], ...]
-
-
-def _read_split(path: Path) -> _Split:
-    value = _read_object(path)
-    return _Split(
-        tuple(str(name) for name in value["classes"]),
-        tuple((str(row["path"]), str(row["reason"])) for row in value.get("left_out", ())),
     )
 
 

@@ -53,7 +53,10 @@ class CheckpointStore:
             if saved is not None:
                 return saved, notes
             aside = path.with_name(f"{path.name}.damaged")
-            path.rename(aside)
+            try:
+                path.rename(aside)
+            except OSError as error:
+                raise no_room(aside, error) from error
             notes.append(
                 f"checkpoint {path.name} is damaged (SHA-256 differs); kept as {aside.name}"
             )
@@ -61,18 +64,22 @@ class CheckpointStore:
 
     def save_best(self, epoch: int, tensors: Mapping[str, torch.Tensor]) -> None:
         """Write the weights of `epoch` as the best so far; `tidy_best` drops older ones."""
-        self._write(f"best-{epoch:04d}", {"epoch": epoch}, tensors)
+        written = self._write(f"best-{epoch:04d}", {"epoch": epoch}, tensors)
+        for path in self._all("best"):
+            # Left by a run that was killed before its checkpoint, and gave other bits then.
+            if _epoch(path) == epoch and path != written:
+                path.unlink(missing_ok=True)
 
     def tidy_best(self, epoch: int) -> None:
         """Drop every best but that of `epoch`; to be called once a checkpoint refers to it."""
         for path in self._all("best"):
-            if not path.name.startswith(f"best-{epoch:04d}."):
+            if _epoch(path) != epoch:
                 path.unlink(missing_ok=True)
 
     def best(self, epoch: int) -> Saved:
         """The weights of the best epoch. Raises `ModelRefused` when they are gone or damaged."""
         for path in self._all("best"):
-            if path.name.startswith(f"best-{epoch:04d}."):
+            if _epoch(path) == epoch:
                 saved = self._read(path)
                 if saved is not None:
                     return saved
@@ -84,11 +91,11 @@ class CheckpointStore:
         )
 
     def _all(self, kind: str) -> list[Path]:
-        return sorted(self.folder.glob(f"{kind}-*.safetensors"))
+        return sorted(self.folder.glob(f"{kind}-*.safetensors"), key=_epoch)
 
     def _write(
         self, stem: str, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
-    ) -> None:
+    ) -> Path:
         from safetensors.torch import save
 
         try:
@@ -111,6 +118,7 @@ class CheckpointStore:
             raise NoRoom(
                 error.message + kept, code=error.code, where=str(path), fix=error.fix
             ) from error
+        return path
 
     def _read(self, path: Path) -> Saved | None:
         from safetensors.torch import load
@@ -121,6 +129,11 @@ class CheckpointStore:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
         return Saved(path, json.loads(header["__metadata__"]["state"]), load(data))
+
+
+def _epoch(path: Path) -> int:
+    """The epoch in a checkpoint's name; names sort as text, epochs as numbers."""
+    return int(path.name.partition(".")[0].rpartition("-")[2])
 
 
 def pack_optimizer(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opsin.core.run_dir import write_rows
+from opsin.core.run_dir import read_rows, write_rows
 
 COLUMNS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_OTHER = ("epoch", "stage", "lr", "seconds")
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,10 @@ class History:
 
     @property
     def best(self) -> EpochRecord | None:
-        """The first epoch with the best monitored value."""
+        """The first epoch with the best monitored value, of those that have one."""
         sign = -1 if self.monitor.endswith("loss") else 1
-        return max(self.records, key=lambda r: sign * r.values[self.monitor], default=None)
+        known = [record for record in self.records if self.monitor in record.values]
+        return max(known, key=lambda r: sign * r.values[self.monitor], default=None)
 
     @property
     def since_best(self) -> int:
@@ -61,6 +64,19 @@ class History:
             for record in self.records
         ]
         write_rows(path, ["epoch", "stage", "lr", *names, "seconds"], rows)
+
+    @classmethod
+    def read(cls, monitor: str, path: Path) -> History:
+        """The history in a file that `write` made; a value that is absent or not finite is not
+        among the `values`. Raises `KeyError`, `TypeError`, `ValueError`, `OSError`.
+        """
+        records = []
+        for row in read_rows(path):
+            cells = {name: float(row[name]) for name in row if name not in _OTHER and row[name]}
+            values = {name: value for name, value in cells.items() if math.isfinite(value)}
+            epoch, lr, seconds = int(row["epoch"]), float(row["lr"]), float(row["seconds"])
+            records.append(EpochRecord(epoch, row["stage"], lr, values, seconds))
+        return cls(monitor, records)
 
     def to_list(self) -> list[dict[str, Any]]:
         """As JSON."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
+
+from opsin.core.errors import Interrupted
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -12,11 +15,13 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 class StopRequest:
     """`with StopRequest() as stop:` then `stop.exit_code` is set once somebody asked to stop.
 
-    Signals reach Python in the main thread only; elsewhere this listens to nothing.
+    `say` is told so. Signals reach Python in the main thread only; elsewhere this listens to
+    nothing. A second signal raises `KeyboardInterrupt` wherever the program is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
         self.exit_code: int | None = None
+        self._say = say
         self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> StopRequest:
@@ -34,7 +39,14 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _asked(self, number: int, frame: FrameType | None) -> None:
+    def check(self, where: str) -> None:
+        """Raise `Interrupted`, saying `where`, if somebody asked to stop."""
         if self.exit_code is not None:
-            raise KeyboardInterrupt
+            raise Interrupted(f"stopped {where}", exit_code=self.exit_code)
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        again = self.exit_code is not None
         self.exit_code = EXIT_CODES[signal.Signals(number)]
+        if again:
+            raise KeyboardInterrupt
+        self._say("stopping after this step; once more stops at once")

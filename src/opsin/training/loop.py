@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from opsin.core.errors import Interrupted, NumbersWrong
+from opsin.core.errors import NumbersWrong
 from opsin.core.seeding import torch_seed
 from opsin.evaluation.collect import EpochLoader
 from opsin.tasks.task import Task
@@ -71,7 +72,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_train_start(self.history, self.epochs)
         # What torch draws itself is seeded step by step; the caller's generator stays untouched.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=_generators(self.device)):
             for number, stage in enumerate(self.stages):
                 if state and (number < state["stage"] or self._ended(number, state)):
                     continue
@@ -99,6 +100,7 @@ class Trainer:
             started = time.monotonic()
             values = self._train_epoch(stage, optimizer, epoch)
             values |= self._validate(stage, epoch)
+            _refuse_nan(values, epoch)
             record = EpochRecord(
                 epoch, stage.name, stage.lr, values, round(time.monotonic() - started, 4)
             )
@@ -125,7 +127,7 @@ class Trainer:
             losses = self.task.loss(outputs, batch)
             mean = losses.mean()
             loss = float(mean.detach())
-            if loss != loss or loss in (float("inf"), float("-inf")):
+            if not math.isfinite(loss):
                 raise NumbersWrong(
                     f"loss became {loss} at epoch {epoch}, step {step} of {steps}; "
                     "the weights of the last whole epoch are kept",
@@ -183,11 +185,23 @@ class Trainer:
             self.model.load_state_dict(saved.tensors)
 
     def _stop_if_asked(self, where: str) -> None:
-        if self.stop.exit_code is not None:
-            done = len(self.history.records)
-            raise Interrupted(
-                f"stopped {where}; {done} whole epoch{'' if done == 1 else 's'} saved",
-                exit_code=self.stop.exit_code,
+        done = len(self.history.records)
+        self.stop.check(f"{where}; {done} whole epoch{'' if done == 1 else 's'} saved")
+
+
+def _generators(device: torch.device) -> list[torch.device]:
+    """The devices, beside the processor, whose generators the loop seeds."""
+    return [device] if device.type == "cuda" else []
+
+
+def _refuse_nan(values: dict[str, float], epoch: int) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise NumbersWrong(
+                f"{name} became {value} at epoch {epoch}; the weights of the last whole epoch "
+                "are kept",
+                code="diverged",
+                fix="a lower rate (--lr), or look at the pictures with opsin check",
             )
 
 

@@ -8,7 +8,7 @@ import torch
 
 from opsin.core.config import TrainConfig
 from opsin.data.loader import Loader
-from opsin.features.extract import extract_features
+from opsin.features.extract import FeatureLoader
 from opsin.models.classifier import Classifier
 from opsin.tasks.task import Task
 from opsin.training.stage import Stage, norms
@@ -37,27 +37,13 @@ def make_stages(
     if not config.freeze:
         return [Stage("train", config.epochs, config.lr, model, train, val, everything)]
     if config.augment == "none":
-        total = train.size + val.size
-        model.to(device)
         first = Stage(
             "head",
             config.epochs,
             config.lr,
             model.head,
-            extract_features(
-                model.backbone,
-                train,
-                task.collate,
-                device=device,
-                on_batch=lambda done, _: on_batch(done, total),
-            ),
-            extract_features(
-                model.backbone,
-                val,
-                task.collate,
-                device=device,
-                on_batch=lambda done, _: on_batch(train.size + done, total),
-            ),
+            FeatureLoader(model.backbone, train, task.collate, device=device, on_batch=on_batch),
+            FeatureLoader(model.backbone, val, task.collate, device=device, on_batch=on_batch),
             head,
         )
     else:

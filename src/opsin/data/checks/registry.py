@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opsin.core.finding import Finding
+from opsin.core.finding import Finding, worst_first
 from opsin.core.registry import Registry
 from opsin.data.checks.scanned import ScannedData
 
@@ -22,13 +22,10 @@ CHECKS = Registry(
     ],
 )
 
-_ORDER = ("error", "warning", "info")
-
 
 def run_checks(scanned: ScannedData) -> list[Finding]:
     """What every check says: errors first, then warnings, then information.
 
     The findings of the index itself are not repeated here.
     """
-    found = [finding for name in CHECKS for finding in CHECKS.load(name)(scanned)]
-    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
+    return worst_first(finding for name in CHECKS for finding in CHECKS.load(name)(scanned))

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from opsin.core.finding import Finding
 
@@ -66,9 +66,9 @@ class Walk:
                 self.special.append(path)
         return folders, files
 
-    def files_below(self, folder: str) -> Iterator[str]:
+    def files_below(self, folder: str = "") -> Iterator[str]:
         """Every regular file below `folder`, relative to the root, folder by folder, sorted."""
-        parents = (self.root, *reversed((self.root / folder).relative_to(self.root).parents))
+        parents = reversed(PurePosixPath(folder).parents)
         above = tuple(os.path.realpath(self.root / parent) for parent in parents)
         yield from self._below(folder, above, set())
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from opsin.core.progress import Progress
+from opsin.core.words import duration
 from opsin.training.callback import Ask, BatchRecord, Callback
 from opsin.training.history import EpochRecord, History
 
 
 class EpochLines(Callback):
-    """`epoch 3/20  loss 0.412  val_loss 0.390  val_accuracy 0.870 ↑  lr 0.001  1.2 s  eta 20 s`."""
+    """`epoch 3/20  loss 0.412  val_loss 0.390  val_accuracy 0.870 ↑  lr 0.001  1.2 s  eta 20.4 s`."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -44,20 +45,6 @@ class EpochLines(Callback):
         stage = f"  [{record.stage}]" if record.stage != "train" else ""
         self.progress.line(
             "  ".join(shown)
-            + f"{mark}  lr {record.lr:g}  {record.seconds:.1f} s  eta {duration(left)}{stage}"
+            + f"{mark}  lr {record.lr:g}  {duration(record.seconds)}  eta {duration(left)}{stage}"
         )
         return None
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it.
-
-    >>> duration(8.2), duration(75), duration(4000)
-    ('8 s', '1 m 15 s', '1 h 6 m')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} m"

@@ -1,4 +1,4 @@
-"""Names as they may be shown: file names can hold anything but "/" and NUL."""
+"""Names as they may be shown, on a terminal or a page: they can hold anything but "/" and NUL."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def test_a_place_that_cannot_be_written(photos: Path, tmp_path: Path) -> None:
     assert "file" in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root may mount")
 def test_full_disk(photos: Path, tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()

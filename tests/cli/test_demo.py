@@ -7,14 +7,16 @@ import os
 import re
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from opsin.cli.demo import _digits
+from opsin.cli.demo import _digits, _free
 from opsin.testing.digits import is_digits
 
-VERBS = ["check", "train", "evaluate", "verify", "predict"]
+VERBS = ["check", "train", "evaluate", "export", "verify", "predict"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,21 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_it_shows_every_step_as_it_is_typed(shown: tuple[Path, str]) -> None:
     typed = [line.split()[2] for line in shown[1].splitlines() if line.startswith("$ opsin ")]
     assert typed == VERBS
-    assert shown[1].rstrip().endswith("$ opsin serve runs/latest")
+    assert shown[1].rstrip().endswith("$ opsin serve demo/bundle")
+
+
+def test_what_opens_the_report_is_shown_and_not_run(shown: tuple[Path, str]) -> None:
+    (typed,) = re.findall(r"^\$ python\S* -m webbrowser (\S+)$", shown[1], re.MULTILINE)
+    report = Path(urllib.request.url2pathname(urllib.parse.urlparse(typed).path))
+    assert report.is_file()
+    assert report.samefile(shown[0] / "runs/latest/report.html")
+
+
+def test_it_can_be_run_again(tmp_path: Path) -> None:
+    assert _free(tmp_path / "bundle") == tmp_path / "bundle"
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle-2").mkdir()
+    assert _free(tmp_path / "bundle") == tmp_path / "bundle-3"
 
 
 def test_the_planted_faults_are_found_and_explained(shown: tuple[Path, str]) -> None:

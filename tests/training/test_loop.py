@@ -20,6 +20,8 @@ from opsin.training.checkpoint import CheckpointStore
 from opsin.training.history import EpochRecord, History
 from opsin.training.interrupt import StopRequest
 from opsin.training.loop import Trainer
+from opsin.training.optim import OPTIMIZERS, make_optimizer
+from opsin.training.schedules import make_schedule
 from opsin.training.stage import Stage, norms
 
 CPU = torch.device("cpu")
@@ -66,11 +68,13 @@ def trainer(
     stages: int = 1,
     stop: StopRequest | None = None,
     lr: float = 0.02,
+    schedule: str = "constant",
 ) -> Trainer:
     model = network()
     train, val = Points(90, 1, shuffle=True), Points(31, 2, shuffle=False)
     everything = tuple(model.parameters())
-    plan = [Stage("train", epochs, lr, model, train, val, everything)]
+    goes = make_schedule(schedule)
+    plan = [Stage("train", epochs, lr, model, train, val, everything, schedule=goes)]
     if stages == 2:
         plan = [
             Stage("head", epochs, lr, model, train, val, everything[-2:], frozen=(model[1],)),
@@ -131,9 +135,11 @@ class StopAt(Callback):
             self.stop.exit_code = 130
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize(
+    ("optimizer", "at"),
+    [*((name, (3, 2)) for name in OPTIMIZERS), *(("adam", at) for at in ((1, 1), (4, 6), (6, 6)))],
+)
 @pytest.mark.parametrize("stages", [1, 2])
-@pytest.mark.parametrize("at", [(1, 1), (3, 2), (4, 6), (6, 6)])
 def test_interrupted_and_resumed_gives_the_same_bits(
     tmp_path: Path, optimizer: str, stages: int, at: tuple[int, int]
 ) -> None:
@@ -162,6 +168,50 @@ def test_interrupted_and_resumed_gives_the_same_bits(
     assert bits(again.model) == bits(whole.model)
     without_time = [(r.epoch, r.stage, r.values) for r in history.records]
     assert without_time == [(r.epoch, r.stage, r.values) for r in whole.history.records]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "step"])
+def test_schedules_go_on_where_they_were(tmp_path: Path, schedule: str) -> None:
+    whole = trainer(tmp_path / "a", epochs=5, schedule=schedule)
+    rates = [record.lr for record in whole.fit().records]
+    assert len(set(rates)) > 1
+    stop = StopRequest()
+    cut = trainer(
+        tmp_path / "b", epochs=5, schedule=schedule, stop=stop, callbacks=(StopAt(stop, 3, 4),)
+    )
+    with pytest.raises(Interrupted):
+        cut.fit()
+    saved, _ = CheckpointStore(tmp_path / "b").newest()
+    again = trainer(tmp_path / "b", epochs=5, schedule=schedule)
+    assert [record.lr for record in again.fit(saved).records] == rates
+    assert bits(again.model) == bits(whole.model)
+
+
+def test_the_rate_of_every_step_is_the_schedules(tmp_path: Path) -> None:
+    seen: list[float] = []
+    run = trainer(tmp_path / "a", epochs=3, schedule="cosine", optimizer="sgd")
+    original = torch.optim.SGD.step
+
+    def step(self: torch.optim.SGD, *arguments: object) -> object:
+        seen.append(self.param_groups[0]["lr"])
+        return original(self, *arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", step)
+        run.fit()
+    assert len(seen) == 18
+    assert seen == pytest.approx([0.02 * (1 + math.cos(math.pi * n / 18)) / 2 for n in range(18)])
+
+
+def test_biases_and_norms_do_not_decay() -> None:
+    model = network()
+    optimizer = make_optimizer("sgd", model.parameters(), lr=1.0, weight_decay=0.1)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, value in model.named_parameters():
+        assert torch.equal(before[name], value) == (value.ndim == 1), name
 
 
 def test_early_stopping_is_the_same_after_a_resume(tmp_path: Path) -> None:

@@ -78,6 +78,10 @@ def _plan(job: Job) -> str:
         f"{config.epochs} epochs of {steps} steps, batch {config.batch_size}, "
         f"{config.optimizer} at {config.lr:g}, augment {config.augment}, seed {config.seed}"
     ]
+    if config.schedule != "constant":
+        parts.append(f"the rate goes by {config.schedule}")
+    if config.warmup_epochs:
+        parts.append(f"rises for {config.warmup_epochs:g} epochs")
     if config.fine_tune:
         parts.append(f"then {config.epochs} at {config.lr * GENTLE:g}, all layers")
     if config.patience:

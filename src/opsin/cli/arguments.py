@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import typer
@@ -26,10 +27,10 @@ def with_dashes(command: Any, words: Sequence[str]) -> list[str]:
         name.lstrip("-").replace("-", "_"): parameter
         for parameter in command.params
         if isinstance(parameter, TyperOption)
-        for name in [*parameter.opts, *parameter.secondary_opts]
+        for name in parameter.opts
     }
-    arguments = [p.name for p in command.params if isinstance(p, TyperArgument)]
-    result: list[str] = []
+    arguments = {p.name: p for p in command.params if isinstance(p, TyperArgument)}
+    dashed: list[str] = []
     bare: list[str] = []
     named: dict[str, list[str]] = {}
     rest = iter(words)
@@ -41,21 +42,39 @@ def with_dashes(command: Any, words: Sequence[str]) -> list[str]:
             named.setdefault(match[1], []).append(match[2])
         elif match and match[1] in options:
             option = options[match[1]]
-            dashed = [f"--{match[1].replace('_', '-')}", match[2]]
-            result += _flag(option, match[1], match[2]) if option.is_flag else dashed
+            given = _flag if option.is_flag else _valued
+            dashed += given(option, match[1], match[2])
         elif match and near(match[1], [*options, *arguments]):
             raise unknown("setting", match[1], [*arguments, *options])
         elif word.startswith("-") and word != "-":
-            result.append(word)
+            dashed.append(word)
             typed = options.get(word.lstrip("-").replace("-", "_"))
             if typed and not typed.is_flag:
-                result += [value for value in [next(rest, None)] if value is not None]
+                dashed += islice(rest, 1)
         else:
             bare.append(word)
-    for name in arguments:  # in their order, those that were not named from what is left
-        bare_one = bare[:1] if name not in named else []
-        ...
-    return [*result, "--", *bare]
+    return [*dashed, "--", *_in_order(arguments, bare, named)]
+
+
+def _in_order(
+    arguments: Mapping[str, TyperArgument], bare: list[str], named: Mapping[str, list[str]]
+) -> list[str]:
+    """The arguments as the command declares them: those named, between them the bare words."""
+    result: list[str] = []
+    for at, name in enumerate(arguments):
+        if name in named:
+            result += named[name]
+        elif bare:
+            count = len(bare) if arguments[name].nargs == -1 else 1
+            result += bare[:count]
+            bare = bare[count:]
+        elif any(later in named for later in [*arguments][at + 1 :]):
+            raise typer.BadParameter("is missing", param_hint=name)
+    return result + bare
+
+
+def _valued(option: TyperOption, name: str, value: str) -> list[str]:
+    return [option.opts[0], value]
 
 
 def _flag(option: TyperOption, name: str, value: str) -> list[str]:

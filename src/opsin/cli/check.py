@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 import opsin
-from opsin.cli.faults import printable
 from opsin.cli.show import code_of, say
+from opsin.core.printable import printable
 from opsin.core.progress import choose_progress
 
 SHOWN = 8
@@ -48,11 +48,10 @@ def check(
         say("")
         for finding in result.findings:
             say(f"{MARKS[finding.severity]} {finding.code}: {printable(finding.message)}")
-            many = finding.where if len(finding.where) > 1 else ()
-            for where in many[:SHOWN]:
+            for where in finding.where[:SHOWN]:
                 say(f"    {printable(where)}")
-            if len(many) > SHOWN:
-                say(f"    and {len(many) - SHOWN} more (all with --json)")
+            if len(finding.where) > SHOWN:
+                say(f"    and {len(finding.where) - SHOWN} more (all with --json)")
             if finding.fix and finding.severity != "info":
                 say(f"    to do: {finding.fix}")
         say("nothing to mend" if result.ok else f"\nnext    opsin train {data}")

@@ -11,6 +11,7 @@ import typer
 import opsin
 from opsin.cli.show import code_of, report_text, say
 from opsin.core.progress import choose_progress
+from opsin.core.words import plural
 
 
 def evaluate(
@@ -30,4 +31,5 @@ def evaluate(
     say(json.dumps(report.to_dict()) if as_json else report_text(report))
     skipped = report.settings.get("skipped", [])
     if skipped and not as_json:
-        say(f"\n{len(skipped)} files could not be used: {', '.join(skipped[:5])}")
+        more = ", ..." if len(skipped) > 5 else ""
+        say(f"\n{plural(len(skipped), 'file')} could not be used: {', '.join(skipped[:5])}{more}")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, BinaryIO
 
 import typer
 
-from opsin.cli.faults import explain, printable
-from opsin.cli.show import code_of, say
+from opsin.cli.answers import say_json, say_lines
+from opsin.cli.show import call_of, say
+from opsin.core.errors import WrongUsage
 from opsin.core.progress import choose_progress
-
-if TYPE_CHECKING:
-    from opsin.api.predict import Answer
 
 
 def predict(
@@ -31,47 +28,35 @@ def predict(
     Exit code 3 when a picture could not be used; the others are answered all the same.
     """
     if show_code:
-        say(code_of("predict", run, *paths))
+        if "-" in paths:
+            raise WrongUsage(
+                "bytes on stdin have no twin: opsin.predict takes files and folders",
+                where="-",
+                fix="write the bytes to a file and name it",
+            )
+        call = call_of("predict", run, *paths)
+        shown = call if top == 1 else f"[answer.top({top}) for answer in {call}]"
+        say(f"import opsin\n\n{shown}")
         return
     from opsin.api.predict import answers
 
     with tempfile.TemporaryDirectory(prefix="opsin-") as folder:
         stdin = Path(folder, "stdin")
         if "-" in paths:
-            stdin.write_bytes(sys.stdin.buffer.read())
+            _keep(sys.stdin.buffer, stdin)
         real = [stdin if path == "-" else Path(path) for path in paths]
         found = answers(run, real, progress=choose_progress(quiet=quiet))
         names = ["-" if answer.source_id == str(stdin) else answer.source_id for answer in found]
-    refused = _show_json(found, names, top) if as_json else _show(found, names, top)
+    refused = (say_json if as_json else say_lines)(found, names, top)
     raise typer.Exit(3 if refused else 0)
 
 
-def _show(found: list[Answer], names: list[str], top: int) -> bool:
-    from opsin.bundle.predict_files import Refused
+def _keep(stream: BinaryIO, path: Path) -> None:
+    """Write a stream to a file, up to what shows that it is too large for a picture."""
+    from opsin.data.decode import MAX_FILE_BYTES
 
-    refused = False
-    shown = [printable(name) for name in names]
-    wide = min(60, max(len(name) for name in shown))
-    for name, answer in zip(shown, found, strict=True):
-        if isinstance(answer, Refused):
-            answer.error.where = name
-            explain(answer.error, as_json=False)
-            refused = True
-            continue
-        best = "  ".join(f"{printable(label)} {value:.3f}" for label, value in answer.top(top))
-        notes = f"  ({'; '.join(answer.notes)})" if answer.notes else ""
-        say(f"{name:{wide}}  {best}{notes}")
-    return refused
-
-
-def _show_json(found: list[Answer], names: list[str], top: int) -> bool:
-    from opsin.bundle.predict_files import Refused
-
-    rows: list[dict[str, Any]] = []
-    for name, answer in zip(names, found, strict=True):
-        if isinstance(answer, Refused):
-            rows.append({"source": name, **answer.error.to_dict()})
-        else:
-            rows.append(answer.to_dict(max(top, 1)) | {"source": name})
-    say(json.dumps({"predictions": rows}))
-    return any("error" in row for row in rows)
+    left = MAX_FILE_BYTES + 1
+    with path.open("wb") as file:
+        while left and (piece := stream.read(min(left, 1 << 20))):
+            file.write(piece)
+            left -= len(piece)

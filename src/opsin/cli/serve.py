@@ -23,7 +23,8 @@ def serve(
 ) -> None:
     """REST API and web page; Ctrl-C or SIGTERM finishes the requests in hand."""
     if show_code:
-        say(code_of("serve", run, host=host, port=port))
+        named = {"allow_hosts": tuple(allow_host)} if allow_host else {}
+        say(code_of("serve", run, host=host, port=port, threads=threads, **named))
         return
 
     def ready(address: str) -> None:

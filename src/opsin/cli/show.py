@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from opsin.cli.faults import printable
+from opsin.core.printable import printable
+from opsin.core.words import plural
 
 if TYPE_CHECKING:
     from opsin.api.run_result import RunResult
@@ -30,14 +31,19 @@ def code_of(verb: str, *positional: Any, **named: Any) -> str:
     <BLANKLINE>
     opsin.train("photos", epochs=5)
     """
+    return f"import opsin\n\n{call_of(verb, *positional, **named)}"
+
+
+def call_of(verb: str, *positional: Any, **named: Any) -> str:
+    """The call alone."""
     arguments = [_literal(value) for value in positional if value is not None]
     arguments += [f"{name}={_literal(value)}" for name, value in named.items()]
-    return f"import opsin\n\nopsin.{verb}({', '.join(arguments)})"
+    return f"opsin.{verb}({', '.join(arguments)})"
 
 
 def _literal(value: Any) -> str:
     if isinstance(value, str | Path):
-        return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return '"' + "".join('\\"' if c == '"' else repr(c)[1:-1] for c in str(value)) + '"'
     return repr(value)
 
 
@@ -59,7 +65,7 @@ def final_block(result: RunResult) -> str:
     path = near_path(result.path)
     lines = [
         "",
-        f"{split} accuracy {accuracy}  ({accuracy.count:.0f} pictures; "
+        f"{split} accuracy {accuracy}  ({plural(accuracy.count, 'picture')}; "
         f"always saying the commonest class {baseline.value:.3f}); best epoch {result.best_epoch}",
     ]
     if (split, "without_leaks", "accuracy") in result.report:
@@ -86,7 +92,7 @@ def report_text(report: Report) -> str:
     for split in report.splits:
         accuracy = report[split, "all", "accuracy"]
         lines += [
-            f"{split}: {accuracy.count:.0f} pictures",
+            f"{split}: {plural(accuracy.count, 'picture')}",
             f"  accuracy  {accuracy}",
             f"  baseline  {report[split, 'all', 'baseline_accuracy'].value:.3f}"
             "  (always the commonest class)",

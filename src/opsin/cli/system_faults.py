@@ -11,7 +11,7 @@ from opsin.core.files import no_room
 
 FULL = {errno.ENOSPC, errno.EROFS, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 DENIED = {errno.EACCES, errno.EPERM}
-# A descriptor or an address that is wrong is never the person's doing.
+# A wrong descriptor, address or process is never the person's doing.
 OURS = {errno.EBADF, errno.EFAULT, errno.ECHILD, errno.EDOM}
 
 TO_DO = {
@@ -61,7 +61,8 @@ def _was_written(name: str) -> bool:
 def _text(error: UnicodeError) -> OpsinError:
     """Bytes or names that are not text."""
     if isinstance(error, UnicodeDecodeError):
-        said = f"this file or text is not UTF-8: byte {error.start} is {error.object[error.start]:#x}"
+        byte = error.object[error.start]
+        said = f"a file or text is not UTF-8: byte {error.start} is {byte:#x}"
         return WrongUsage(said, code="not_utf8", fix="save it as UTF-8")
     where = str(error.object) if isinstance(error, UnicodeEncodeError) else ""
     said = "this name cannot be written on this system"

@@ -40,7 +40,15 @@ def train(
       opsin train --resume runs/latest
     """
     given = {name: value for name, value in settings.items() if value is not None}
+    if resume is not None and (data is not None or given or config or dry_run):
+        raise WrongUsage(
+            "--resume goes on with the run's own settings; give nothing beside it",
+            where="resume",
+            fix="begin a new run for other settings",
+        )
     if show_code:
+        if dry_run:
+            raise WrongUsage("a --dry-run has no twin; --show-code runs nothing by itself")
         say(
             code_of("resume", resume)
             if resume
@@ -49,12 +57,6 @@ def train(
         return
     progress = choose_progress(quiet=quiet)
     if resume is not None:
-        if data is not None or given or config:
-            raise WrongUsage(
-                "--resume goes on with the run's own settings; give nothing beside it",
-                where="resume",
-                fix="begin a new run for other settings",
-            )
         result = opsin.resume(resume, progress=progress)
     elif dry_run:
         from opsin.api.train import resolve

@@ -15,7 +15,19 @@ from opsin.core.preprocess import Resize
 from opsin.core.registry import near, unknown
 
 Augment = Literal["none", "light", "trivial"]
-Optimizer = Literal["adam", "adamw", "sgd"]
+Optimizer = Literal["adam", "adamw", "nadam", "sgd", "rmsprop", "adagrad"]
+Schedule = Literal[
+    "constant",
+    "step",
+    "multi_step",
+    "exponential",
+    "polynomial",
+    "cosine",
+    "cosine_restarts",
+    "slanted_triangular",
+    "one_cycle",
+    "cyclical",
+]
 Monitor = Literal["val_loss", "val_accuracy"]
 
 
@@ -43,8 +55,14 @@ class TrainConfig(BaseModel):
         None, ge=8, le=4096, description="side in pixels; else the model's own"
     )
     lr: float = Field(1e-3, gt=0, description="learning rate")
-    optimizer: Optimizer = Field("adam", description="adam, adamw or sgd")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay of the optimizer")
+    optimizer: Optimizer = Field("adam", description="adam, adamw, nadam, sgd, rmsprop or adagrad")
+    weight_decay: float = Field(
+        0.0, ge=0, description="weight decay; biases and norms are left out of it"
+    )
+    schedule: Schedule = Field("constant", description="how the rate goes; --lr is its peak")
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="epochs in which the rate rises from nothing, of each stage"
+    )
     patience: int | None = Field(
         None, ge=1, description="stop after so many epochs without a better monitor; else never"
     )
@@ -82,6 +100,11 @@ def make_config(values: Mapping[str, Any]) -> TrainConfig:
         raise WrongUsage("val_frac + test_frac must leave something to train on", where="val_frac")
     if config.name == "latest":
         raise WrongUsage("runs/latest points to the newest run; take another name", where="name")
+    if config.warmup_epochs >= config.epochs:
+        raise WrongUsage(
+            f"a warm-up of {config.warmup_epochs:g} epochs leaves nothing of {config.epochs}",
+            where="warmup_epochs",
+        )
     if config.fine_tune and not config.freeze:
         config = config.model_copy(update={"freeze": True})
     return config

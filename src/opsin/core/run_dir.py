@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import datetime
 import io
 import json
 import os
-import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 from opsin.core.errors import Locked, NoRoom, WrongUsage
 from opsin.core.files import check_writable, no_room, read_json, write_text
+from opsin.core.lock import FileLock
 
 
 class RunDir:
@@ -45,21 +44,18 @@ class RunDir:
         """Hold the run while it is written to; released by the system when the process dies,
         so a stale lock cannot be. Raises `Locked`.
         """
+        lock = FileLock(self._lock)
         try:
-            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o644)
+            if not lock.acquire():
+                raise Locked(
+                    f"run {self.path.name} is in use by {lock.holder()}", where=str(self.path)
+                )
         except OSError as error:
             raise no_room(self._lock, error) from error
         try:
-            if not _try_lock(handle):
-                holder = os.read(handle, 500).decode("utf-8", "replace") or "another process"
-                raise Locked(f"run {self.path.name} is in use by {holder}", where=str(self.path))
-            since = datetime.datetime.now().strftime("%H:%M")
-            text = f"process {os.getpid()} on host {socket.gethostname()} since {since}"
-            os.truncate(handle, 0)
-            os.write(handle, text.encode())
             yield
         finally:
-            os.close(handle)
+            lock.release()
 
 
 def create_run(project: Path, name: str) -> RunDir:
@@ -144,21 +140,3 @@ def read_record(path: Path) -> Any:
         raise WrongUsage(
             f"this file of the run cannot be read: {error}", code="run_damaged", where=str(path)
         ) from None
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -75,7 +75,7 @@ class PredictionTable:
 
         Raises `KeyError`, `ValueError`, `OSError` when it is not whole.
         """
-        split, ids, true = [], [], []
+        columns: tuple[list[str], list[str], list[str]] = ([], [], [])
         flat = array("d")  # as text or as Python's numbers a large table would not fit into memory
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file)
@@ -88,9 +88,10 @@ class PredictionTable:
             for row in reader:
                 if len(row) != len(header):
                     raise ValueError(f"line {reader.line_num}: {len(row)} of {len(header)} columns")
-                for place, cells in zip(places, (split, ids, true), strict=True):
+                for place, cells in zip(places, columns, strict=True):
                     cells.append(row[place])
                 flat.extend(float(row[place]) for place in chosen)
+        split, ids, true = columns
         return cls(
             classes=known,
             split=tuple(split),

@@ -78,7 +78,8 @@ def read_run(folder: Path) -> Run:
     nothing: dict[str, Any] = {}
     no_pictures: tuple[PictureRow, ...] = ()
     config = part("config.yaml", read_config, nothing)
-    monitor = config.get("monitor") if config.get("monitor") in COLUMNS else "val_loss"
+    monitor = str(config.get("monitor"))
+    monitor = monitor if monitor in COLUMNS else "val_loss"
     pictures = part("manifest.csv", read_manifest, no_pictures)
     split = part("split.json", lambda path: Split.from_dict(read_json(path)), None)
     return Run(

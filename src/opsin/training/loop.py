@@ -98,12 +98,12 @@ class Trainer:
         for in_stage in range(done + 1, stage.epochs + 1):
             epoch = len(self.history.records) + 1
             started = time.monotonic()
-            values = self._train_epoch(stage, optimizer, epoch)
+            values = self._train_epoch(stage, optimizer, epoch, in_stage)
             values |= self._validate(stage, epoch)
             _refuse_nan(values, epoch)
-            record = EpochRecord(
-                epoch, stage.name, stage.lr, values, round(time.monotonic() - started, 4)
-            )
+            rate = optimizer.param_groups[0]["lr"]
+            seconds = round(time.monotonic() - started, 4)
+            record = EpochRecord(epoch, stage.name, rate, values, seconds)
             self.history.records.append(record)
             if self.history.best is record:
                 self.checkpoints.save_best(epoch, self.model.state_dict())
@@ -115,7 +115,7 @@ class Trainer:
             self._stop_if_asked(f"after epoch {epoch}")
 
     def _train_epoch(
-        self, stage: Stage, optimizer: torch.optim.Optimizer, epoch: int
+        self, stage: Stage, optimizer: torch.optim.Optimizer, epoch: int, in_stage: int
     ) -> dict[str, float]:
         stage.learn_mode()
         sums: dict[str, torch.Tensor] = {}
@@ -134,6 +134,8 @@ class Trainer:
                     code="diverged",
                     fix=f"a lower rate, for example --lr {stage.lr / 10:g}",
                 )
+            for group in optimizer.param_groups:
+                group["lr"] = stage.rate(in_stage, step, steps)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(mean)
             optimizer.step()

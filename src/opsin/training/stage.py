@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from torch import nn
 
 from opsin.evaluation.collect import EpochLoader
+from opsin.training.schedules import Schedule, constant
 
 
 @dataclass(frozen=True)
 class Stage:
     """`module` is called on the inputs of `train` and `val`; `frozen` are its parts (or modules
-    outside it) that stay in evaluation mode; `learning` are the parameters that change.
+    outside it) that stay in evaluation mode; `learning` are the parameters that change. `lr` is the
+    peak of `schedule`.
     """
 
     name: str
@@ -23,6 +25,12 @@ class Stage:
     val: EpochLoader
     learning: tuple[nn.Parameter, ...]
     frozen: tuple[nn.Module, ...] = ()
+    schedule: Schedule = constant
+
+    def rate(self, epoch_in_stage: int, step: int, steps: int) -> float:
+        """The learning rate of step `step` of `steps` in an epoch; all count from 1."""
+        done = (epoch_in_stage - 1) * steps + step - 1
+        return self.lr * self.schedule(done / (self.epochs * steps))
 
     def learn_mode(self) -> None:
         """Training mode for what learns, evaluation mode for what is frozen; gradients likewise."""

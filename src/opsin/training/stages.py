@@ -11,6 +11,7 @@ from opsin.data.loader import Loader
 from opsin.features.extract import FeatureLoader
 from opsin.models.classifier import Classifier
 from opsin.tasks.task import Task
+from opsin.training.schedules import make_schedule
 from opsin.training.stage import Stage, norms
 
 GENTLE = 0.01
@@ -32,10 +33,15 @@ def make_stages(
     A frozen backbone speaks once about each picture when nothing random comes before it; with
     augmentation it is asked in every step.
     """
+    schedule = make_schedule(config.schedule, warmup=config.warmup_epochs / config.epochs)
     everything = tuple(model.parameters())
     head = tuple(model.head.parameters())
     if not config.freeze:
-        return [Stage("train", config.epochs, config.lr, model, train, val, everything)]
+        return [
+            Stage(
+                "train", config.epochs, config.lr, model, train, val, everything, schedule=schedule
+            )
+        ]
     if config.augment == "none":
         first = Stage(
             "head",
@@ -45,10 +51,19 @@ def make_stages(
             FeatureLoader(model.backbone, train, task.collate, device=device, on_batch=on_batch),
             FeatureLoader(model.backbone, val, task.collate, device=device, on_batch=on_batch),
             head,
+            schedule=schedule,
         )
     else:
         first = Stage(
-            "head", config.epochs, config.lr, model, train, val, head, frozen=(model.backbone,)
+            "head",
+            config.epochs,
+            config.lr,
+            model,
+            train,
+            val,
+            head,
+            frozen=(model.backbone,),
+            schedule=schedule,
         )
     if not config.fine_tune:
         return [first]
@@ -61,5 +76,6 @@ def make_stages(
         val,
         everything,
         frozen=norms(model),
+        schedule=schedule,
     )
     return [first, gentle]

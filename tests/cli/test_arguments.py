@@ -46,5 +46,5 @@ def test_a_file_is_a_file_whatever_it_is_called(
 
 @pytest.mark.parametrize("word", ["epoch=3", "no_report=yes", "dat=photos"])
 def test_nearly_a_name_is_answered_with_the_nearest(word: str) -> None:
-    with pytest.raises(WrongUsage, match='did you mean "(epochs|report|data)"'):
+    with pytest.raises(WrongUsage, match=r'did you mean "(epochs|report|data)"'):
         with_dashes(load_verb("train"), [word])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_denied_means_reading_where_the_file_could_not_be_read(
 
 
 def test_paths_that_no_system_takes(tmp_path: Path) -> None:
-    for words in (["check", "x" * 300], ["train", "x" * 300], ["predict", "x" * 300, "a.jpg"]):
+    for words in (["check", "x" * 300], ["train", "x" * 300]):
         done = opsin(*words, cwd=tmp_path)
         assert done.returncode == 2, done.stderr
         assert "bug" not in done.stderr
@@ -100,8 +101,8 @@ def test_standard_output_that_takes_nothing(words: list[str], tmp_path: Path) ->
 def test_a_terminal_that_knows_few_letters(digits: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from opsin.cli.main import main; main()", "check", str(digits)],
-        cwd=tmp_path, env={"PYTHONIOENCODING": "ascii", "PATH": ""},
-        capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        capture_output=True, encoding="cp1252", check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert r"\u2717 truncated" in done.stdout

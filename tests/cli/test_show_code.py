@@ -61,7 +61,7 @@ def test_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "c.yaml").write_text("patience: 3\n")
     words: list[str | Path] = [
         "train", tmp_path / "p", "--config", tmp_path / "c.yaml", "epochs=3", "--freeze",
-        "--no-report", "--lr", "1e-3", "--weights-record", 'a "quoted" \\ record', "--resize", "crop",
+        "--no-report", "--lr", "1e-3", "--weights-record", 'a "quoted" \\ record', "resize=crop",
     ]  # fmt: skip
     settled = json.loads(opsin(*words, "--dry-run", cwd=tmp_path).stdout)
     seen = called(twin(*words, cwd=tmp_path), monkeypatch)

@@ -74,6 +74,15 @@ def test_not_a_run(tmp_path: Path) -> None:
 
 
 def test_rows_keep_hostile_names(tmp_path: Path) -> None:
-    names = ["a,b.png", 'say "hi".png', "new\nline.png", "\udcff.png", "ä😀.png", "=1+1.png"]
+    names = [
+        "a,b.png",
+        'say "hi".png',
+        "new\nline.png",
+        "a\rb.png",
+        "a\r\nb.png",
+        "\udcff.png",
+        "ä😀.png",
+        "=1+1.png",
+    ]
     write_rows(tmp_path / "a.csv", ["path"], [[name] for name in names])
     assert [row["path"] for row in read_rows(tmp_path / "a.csv")] == names

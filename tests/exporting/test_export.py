@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -12,8 +14,9 @@ from torch import nn
 
 from opsin.api.export import export
 from opsin.api.run_result import RunResult
-from opsin.core.errors import NumbersWrong, WrongUsage
+from opsin.core.errors import NoRoom, NumbersWrong, WrongUsage
 from opsin.core.preprocess import PreprocessSpec
+from opsin.exporting import preprocess_graph
 from opsin.exporting.onnx_graph import onnx_graph
 from opsin.exporting.parity import torch_answers
 from opsin.exporting.to_bundle import export_bundle
@@ -21,6 +24,9 @@ from opsin.models.build import Origin, build, design
 from opsin.models.classifier import Classifier
 from opsin.models.registry import MODELS
 from opsin.tasks.classification import Classification
+
+
+two_passes = preprocess_graph._two_passes
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -44,13 +50,20 @@ def test_any_batch_and_any_size(name: str, classes: int) -> None:
     assert raw.shape == (1, classes)
 
 
-class Drifting(Classifier):
-    """Answers differently each time it is asked: no export of it can be right."""
+class Seeing(Classifier):
+    """The least that is a model."""
 
     def __init__(self) -> None:
         super().__init__()
         self.backbone = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(3, 3)
+
+
+class Drifting(Seeing):
+    """Answers differently each time it is asked: no export of it can be right."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.asked = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,6 +79,67 @@ def test_a_mismatch_publishes_nothing(tmp_path: Path) -> None:
         export_bundle(Drifting(), task, plan, task.classes, tmp_path / "b")
     assert caught.value.exit_code == 5
     assert list(tmp_path.iterdir()) == []
+
+
+def _without_antialias(spec: PreprocessSpec, source: str, size_hw: str, result: str) -> list[str]:
+    lines = two_passes(spec, source, size_hw, result)
+    return [line.replace("antialias = 1, exclude_outside = 1, ", "") for line in lines]
+
+
+def _other_coordinates(spec: PreprocessSpec, source: str, size_hw: str, result: str) -> list[str]:
+    lines = two_passes(spec, source, size_hw, result)
+    return [line.replace('"half_pixel"', '"asymmetric"') for line in lines]
+
+
+@pytest.mark.parametrize("broken", [_without_antialias, _other_coordinates])
+def test_a_broken_resize_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Any
+) -> None:
+    """Whatever was prepared before passes it unchanged."""
+    monkeypatch.setattr(preprocess_graph, "_two_passes", broken)
+    plan = design("tinyvgg", Origin(), image_size=32)
+    task = Classification(("a", "b", "c"))
+    model = build(plan, Origin(), 3, seed=0)
+    with pytest.raises(
+        NumbersWrong, match=r"does not resize as it must: \d+ grey levels"
+    ) as caught:
+        export_bundle(model, task, plan, task.classes, tmp_path / "b")
+    assert caught.value.exit_code == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("side", [40, 299])
+def test_no_whole_resize_is_refused(
+    tmp_path: Path, resize: Any, interpolation: Any, side: int
+) -> None:
+    spec = PreprocessSpec(
+        size_px=(side, side), resize=resize, interpolation=interpolation, crop_frac=0.95
+    )
+    plan = replace(design("tinyvgg", Origin(), image_size=40), spec=spec)
+    model = Seeing()
+    bundle = export_bundle(model, Classification("abc"), plan, "abc", tmp_path / "b")
+    parity = bundle.manifest.parity
+    assert parity["raw_pictures"] == 4
+    assert parity["raw_max_levels"] <= parity["raw_limit_levels"] == 2
+    assert parity["raw_max_difference"] < parity["limit"]
+
+
+def test_the_target_is_looked_at_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("computed for nothing")
+
+    monkeypatch.setattr(torch.onnx, "export", work)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "file").write_text("x")
+    plan = design("tinyvgg", Origin(), image_size=32)
+    for target, code in ((tmp_path / "b", "exists"), (tmp_path / "file" / "b", "not_writable")):
+        with pytest.raises(NoRoom) as caught:
+            export_bundle(Seeing(), Classification("abc"), plan, "abc", target)
+        assert caught.value.code == code
 
 
 def test_export_of_a_run_equals_its_bundle(trained: RunResult, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.serving.handler import Service
 from opsin.serving.hosts import Hosts
 from opsin.serving.limits import ServeLimits
-from opsin.serving.line import Job, Line
+from opsin.serving.line import Line, Ticket
 from opsin.serving.refusal import Refusal
 from opsin.testing.bundles import tiny_bundle
 
@@ -103,11 +103,11 @@ def test_a_damaged_bundle(tmp_path: Path) -> None:
 
 def test_the_line_is_bounded_and_in_order() -> None:
     line = Line(ServeLimits(queue=2))
-    first, second = Job(b"1", ""), Job(b"2", "")
+    first, second = Ticket(b"1", ""), Ticket(b"2", "")
     line.put(first)
     line.put(second)
     with pytest.raises(Refusal) as refused:
-        line.put(Job(b"3", ""))
+        line.put(Ticket(b"3", ""))
     assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
     line.cancel(first)
     assert first.future.cancelled()
@@ -119,25 +119,25 @@ def test_the_hint_grows_with_line_and_duration() -> None:
     line = Line(ServeLimits(queue=100, max_wait_s=1000))
     line.note_duration(2.0)
     for _ in range(5):
-        line.put(Job(b"", ""))
+        line.put(Ticket(b"", ""))
     assert line.retry_after_s() == 10
     for _ in range(95):
-        line.put(Job(b"", ""))
+        line.put(Ticket(b"", ""))
     assert line.retry_after_s() == 60
 
 
 def test_who_would_wait_too_long_is_refused() -> None:
     line = Line(ServeLimits(queue=100, max_wait_s=3))
     line.note_duration(2.0)
-    line.put(Job(b"", ""))
-    line.put(Job(b"", ""))
+    line.put(Ticket(b"", ""))
+    line.put(Ticket(b"", ""))
     with pytest.raises(Refusal):
-        line.put(Job(b"", ""))
+        line.put(Ticket(b"", ""))
 
 
 def test_taking_wakes_up_when_a_job_comes() -> None:
     line = Line(ServeLimits())
-    threading.Timer(0.05, line.put, [Job(b"1", "")]).start()
+    threading.Timer(0.05, line.put, [Ticket(b"1", "")]).start()
     start = time.perf_counter()
     assert line.take(20) is not None
     assert time.perf_counter() - start < 10

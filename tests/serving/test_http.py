@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from opsin.bundle.load import load_bundle
-from opsin.bundle.predictor import Predictor
+from opsin.bundle.predictor import Predictor, as_chw
 
 CLASSES = ["red", "green", "blue"]
 
@@ -57,10 +57,11 @@ def test_a_form_and_raw_bytes_give_the_same_answer(server: Any, green: bytes) ->
 def test_the_answer_is_what_the_bundle_says(server: Any, trapped: Path) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (90, 120, 3), np.uint8)
     data = encoded(Image.fromarray(noise), "PNG")
-    expected = Predictor(load_bundle(trapped)).predict_bytes(data)
+    predictor = Predictor(load_bundle(trapped))
+    (expected,) = predictor.probabilities(as_chw([predictor.bundle.spec.prepare(noise)]))
     answer = server.predict(data).json()
     got = {row["label"]: row["probability"] for row in answer["probabilities"]}
-    for label, probability in zip(expected.classes, expected.probabilities, strict=True):
+    for label, probability in zip(CLASSES, expected, strict=True):
         assert got[label] == pytest.approx(probability, abs=1e-6)
     manifest = (trapped / "manifest.json").read_bytes()
     assert answer["bundle_hash"] == hashlib.sha256(manifest).hexdigest()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from opsin.core.errors import DataRefused
+from opsin.core.errors import DataRefused, WrongUsage
 from opsin.core.extras import require
 from opsin.core.progress import Progress, Silent
 from opsin.core.registry import near
@@ -35,7 +35,12 @@ def evaluate(
     folder = open_run(Path(run))
     split = Split.from_dict(read_record(folder.split))
     if not folder.predictions.is_file():
-        read_record(folder.metrics)  # says what is missing and what to do
+        raise WrongUsage(
+            "this run has no predictions.csv: it did not get so far",
+            code="run_incomplete",
+            where=str(folder.path),
+            fix=f"opsin train --resume {folder.path}",
+        )
     table = PredictionTable.read(folder.predictions, split.classes)
     targets = table.true[table.rows("train")].tolist()
     return evaluate_classification(table, train_targets=targets or None, leaks=set(split.leaks))
@@ -50,7 +55,7 @@ def _on_new_data(path: Path, data: Path, progress: Progress) -> Report:
     from opsin.evaluation.predictions import PredictionTable
 
     bundle = load_bundle(path)
-    index = read_index(data)
+    index = read_index(data, min_classes=1)
     number = {name: at for at, name in enumerate(bundle.classes)}
     for name in index.classes:
         if name not in number:

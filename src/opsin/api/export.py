@@ -141,7 +141,7 @@ def _trained(run: RunDir) -> tuple[Design, dict[str, torch.Tensor], str]:
         return found, read_tensors(bundle.weights), bundle.manifest.data_hash
     config = make_config(read_config(run.config))
     store = CheckpointStore(run.checkpoints)
-    saved, _ = store.newest()
+    saved, _ = store.newest(set_aside=False)
     best = History.from_list(config.monitor, saved.state["history"]).best if saved else None
     if best is None:
         raise WrongUsage(

@@ -16,7 +16,6 @@ from opsin.data.manifest import write_manifest
 from opsin.data.pixels import PixelStore
 from opsin.data.split_loaders import split_loader
 from opsin.data.splits import Split
-from opsin.models.build import build
 from opsin.models.classifier import Classifier
 from opsin.tasks.classification import Classification
 
@@ -31,18 +30,9 @@ class Job:
     intake: Intake
     store: PixelStore
     split: Split
+    task: Classification
+    model: Classifier
     progress: Progress
-
-    @cached_property
-    def task(self) -> Classification:
-        """The kind of problem."""
-        return Classification(self.split.classes)
-
-    @cached_property
-    def model(self) -> Classifier:
-        """The module, with its first weights."""
-        plan = self.plan
-        return build(plan.design, plan.origin, self.task.num_outputs, seed=self.config.seed)
 
     @cached_property
     def plain(self) -> dict[str, Loader]:
@@ -69,6 +59,7 @@ class Job:
             augment=augment,
             shuffle=shuffle,
             workers=workers,
+            say=self.progress.line,
         )
 
     def write_data_records(self) -> None:

@@ -25,7 +25,7 @@ def plan_lines(job: Job) -> list[str]:
         f"{len(split.classes)} classes; {counts}{given}",
         *(f"       {line}" for line in _not_used(job)),
         *(
-            f"       {finding.message}"
+            f"       {finding.code}: {finding.message}"
             for finding in job.intake.findings
             if finding.code in ("leak", "imbalance")
         ),

@@ -15,7 +15,8 @@ from opsin.core.version import code_hash
 from opsin.data.index import Index
 from opsin.data.intake import Intake, pixel_store, read_index, refuse_bad, refuse_leaks, take_in
 from opsin.data.pixels import PixelStore
-from opsin.models.build import Design, Origin, design, find_origin
+from opsin.models.build import Design, Origin, build, design, find_origin
+from opsin.models.classifier import Classifier
 
 PIXEL_MEMORY_FRAC = 0.4
 
@@ -29,6 +30,24 @@ class Preparation:
     origin: Origin
     design: Design
     device: torch.device
+
+    def model(self, num_outputs: int) -> Classifier:
+        """The module, with its first weights. Raises `WrongUsage`, `ModelRefused`."""
+        return build(self.design, self.origin, num_outputs, seed=self.config.seed)
+
+    def resolved(self) -> TrainConfig:
+        """The settings with everything filled in that was left to be chosen."""
+        spec = self.design.spec
+        square = spec.size_px[0] == spec.size_px[1]
+        return self.config.model_copy(
+            update={
+                "image_size": spec.size_px[0] if square else self.config.image_size,
+                "resize": spec.resize,
+                "device": str(self.device),
+                "threads": torch.get_num_threads(),
+                "project": self.config.project.absolute(),
+            }
+        )
 
     def take_in(self, progress: Progress) -> tuple[Intake, PixelStore]:
         """Look at every file once; refuse the data when it is not good enough."""

@@ -47,20 +47,17 @@ def resolve(settings: Mapping[str, Any], config: str | Path | None = None) -> Tr
     from opsin.models.record import read_record
 
     values: dict[str, Any] = dict(read_config(Path(config))) if config else {}
-    for name in TrainConfig.model_fields:
-        from_environment = os.environ.get(f"OPSIN_{name.upper()}")
-        if from_environment is not None:
-            values[name] = from_environment
+    values |= from_environment(os.environ)
     values |= {name: value for name, value in settings.items() if value is not None}
-    if values.get("data") is None:
+    if values.get("data") in (None, ""):
         raise WrongUsage(
             "no data given",
             code="no_data",
             where="data",
             fix="opsin train FOLDER, one folder per class inside",
         )
-    if values.get("weights") is not None and values.get("model") is None:
-        record = values.get("weights_record")
+    record = values.get("weights_record")
+    if isinstance(values.get("weights"), str | Path) and values.get("model") is None:
         found = read_record(Path(values["weights"]), Path(record) if record else None)
         values["model"] = found.architecture
     for name in ("data", "weights", "weights_record"):
@@ -69,23 +66,53 @@ def resolve(settings: Mapping[str, Any], config: str | Path | None = None) -> Tr
     return make_config(values)
 
 
+def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings among `OPSIN_...` variables. Raises `WrongUsage` for one that is nearly one.
+
+    >>> from_environment({"OPSIN_EPOCHS": "5", "HOME": "/"})
+    {'epochs': '5'}
+    """
+    from opsin.core.errors import WrongUsage
+    from opsin.core.registry import near
+
+    names = list(TrainConfig.model_fields)
+    found = {}
+    for variable, value in environment.items():
+        name = variable.removeprefix("OPSIN_").lower()
+        if not variable.startswith("OPSIN_"):
+            continue
+        if name in names:
+            found[name] = value
+        elif matches := near(name, names):
+            raise WrongUsage(
+                f'unknown setting; did you mean "OPSIN_{matches[0].upper()}"?', where=variable
+            )
+    return found
+
+
 def _new_run(config: TrainConfig, progress: Progress) -> RunResult:
     # torch and everything that needs it is loaded only once the settings are known to be right.
+    progress.step("loading torch", 0, 1)
     from opsin.api.job import Job
     from opsin.api.preparation import prepare
     from opsin.api.training import run_training
     from opsin.data.intake import draw_split
+    from opsin.tasks.classification import Classification
 
+    progress.step("loading torch", 1, 1)
     plan = prepare(config)
     check_writable(config.project)
     intake, store = plan.take_in(progress)
     split = draw_split(intake, config)
+    task = Classification(split.classes)
+    model = plan.model(task.num_outputs)
+    config = plan.resolved()
     name = config.name or f"{config.data.name}-{config.model.replace(':', '-')}"
     run = create_run(config.project, _safe(name))
     with run.locked():
         write_config(run.config, config)
         write_json(run.environment, plan.environment())
-        job = Job(run, config, plan, intake, store, split, progress)
+        job = Job(run, config, plan, intake, store, split, task, model, progress)
         job.write_data_records()
         point_latest(run.path)
         return run_training(job)

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from opsin.api.job import Job
 from opsin.api.plan_lines import plan_lines
 from opsin.api.run_result import RunResult
-from opsin.core.errors import Interrupted
+from opsin.core.config import learning_settings
+from opsin.core.errors import Interrupted, NotEnoughMemory, WrongUsage
 from opsin.core.files import sha256_file, write_json
+from opsin.core.finding import worst_first
 from opsin.core.report import Report
+from opsin.data.intake import changed_since_scan
 from opsin.data.manifest import contents, data_hash
 from opsin.evaluation.classification import evaluate_classification
 from opsin.evaluation.collect import collect
@@ -56,8 +59,31 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
             raise Interrupted(
                 "stopped at once; whole epochs are saved", exit_code=code, fix=go_on
             ) from None
+        except RuntimeError as error:
+            raise _explained(error, job) from error
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise WrongUsage(
+                "batch-norm cannot learn from a single value a channel",
+                where="batch_size",
+                fix="a larger --batch-size or --image-size",
+            ) from error
     best = history.best
     return RunResult(job.run.path, report, best.epoch if best else 0, bundle, html)
+
+
+def _explained(error: RuntimeError, job: Job) -> Exception:
+    """Torch raises one class for everything; what its words mean."""
+    text = str(error)
+    if "memory" in text and ("alloc" in text or "out of memory" in text):
+        return NotEnoughMemory(
+            f"a step of {job.config.batch_size} pictures does not fit: "
+            + text.splitlines()[0][:200],
+            where=str(job.run.path),
+            fix="a smaller --batch-size or --image-size",
+        )
+    return error
 
 
 def _train(job: Job, stop: StopRequest, resume_from: Saved | None) -> History:
@@ -91,6 +117,7 @@ def _train(job: Job, stop: StopRequest, resume_from: Saved | None) -> History:
         monitor=config.monitor,
         callbacks=callbacks,
         stop=stop,
+        settings=learning_settings(config) | {"split": sha256_file(job.run.split)},
     )
     return trainer.fit(resume_from)
 
@@ -113,6 +140,11 @@ def _evaluate(job: Job, stop: StopRequest) -> Report:
         table, train_targets=job.plain["train"].dataset.targets, leaks=set(job.split.leaks)
     )
     write_json(job.run.metrics, report.to_dict())
+    changed = changed_since_scan(job.intake, [i for ids in job.split.splits.values() for i in ids])
+    if changed:
+        job.progress.line(f"{changed.code}: {changed.message}")
+        found = worst_first([*job.intake.findings, changed])
+        write_json(job.run.findings, [finding.to_dict() for finding in found])
     return report
 
 

@@ -39,8 +39,11 @@ class ModelEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """`manifest.json`. `data_hash` is the SHA-256 of the training run's manifest.csv, empty for a
-    model that was not trained here.
+    """`manifest.json`.
+
+    `data_hash` is `opsin.data.manifest.data_hash` of the training run: over path, SHA-256 and
+    class of every file. `split_hash` is the SHA-256 of its split.json. Both are empty for a model
+    that was not trained here. `parity`: what the comparison with the model measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,10 +61,16 @@ class Manifest(BaseModel):
 
 
 class GoldenSample(BaseModel):
-    """A picture in the bundle and the probabilities it must give, within `tolerance`."""
+    """A picture in the bundle and the answers it must give, by both ways into the graph.
+
+    `probabilities`: after `PreprocessSpec.prepare`, as serving asks, within `tolerance`.
+    `raw_probabilities`: given as it is, through the graph's own resize, within `raw_tolerance`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str
     probabilities: tuple[float, ...]
     tolerance: float = Field(gt=0)
+    raw_probabilities: tuple[float, ...]
+    raw_tolerance: float = Field(gt=0)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opsin.bundle.load import Bundle
 from opsin.core.errors import ModelRefused, NumbersWrong
-from opsin.core.prediction import ClassPrediction
-from opsin.data.decode import Decoded, Limits, decode, decode_file
+
+ANSWER = "probabilities"
 
 
 class Predictor:
     """The model of a bundle, ready to be asked.
 
-    `threads`: of onnxruntime; 0 lets it take every core.
+    `threads`: of onnxruntime; 0 lets it take every core. Raises `ModelRefused` when the graph
+    cannot be loaded, or does not take and give what `probabilities` says.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
@@ -33,56 +33,60 @@ class Predictor:
                 bundle.graph.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's own classes have no common public base
-            raise ModelRefused(
-                f"onnxruntime cannot load the graph: {str(error).splitlines()[0][:300]}",
-                code="graph_refused",
-                where=str(bundle.graph),
-            ) from error
+            raise _refused(bundle, f"onnxruntime cannot load the graph: {_brief(error)}") from error
         self.bundle = bundle
-        self._input = self._session.get_inputs()[0].name
+        self._input = _input_name(self._session, bundle)
+        _check_output(self._session, bundle)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 B 3 H W, RGB, any H and W, to float32 B K, each row summing to 1.
 
-        Raises `NumbersWrong` (code `model_output_invalid`) when the graph answers NaN or Inf.
+        Raises `NumbersWrong` (code `model_output_invalid`) when the graph answers NaN or Inf,
+        `ModelRefused` when onnxruntime cannot run it on such pictures.
         """
-        (output,) = self._session.run(["probabilities"], {self._input: images})
+        try:
+            (output,) = self._session.run([ANSWER], {self._input: images})
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _refused(self.bundle, f"the graph does not run: {_brief(error)}") from error
         result = np.asarray(output, np.float32)
+        if result.shape != (len(images), len(self.bundle.classes)):
+            raise _refused(self.bundle, f"it answered {result.shape} to {images.shape}")
         if not np.isfinite(result).all():
             raise NumbersWrong("the model answered NaN or Inf", code="model_output_invalid")
         return result
-
-    def predict(self, source_id: str, decoded: Decoded) -> ClassPrediction:
-        """The prediction for one decoded picture."""
-        return next(iter(self.predict_many([(source_id, decoded)])))
-
-    def predict_bytes(
-        self, data: bytes, *, name: str = "", limits: Limits | None = None
-    ) -> ClassPrediction:
-        """The prediction for the bytes of a picture file. Raises `Undecodable`."""
-        return self.predict(name, decode(data, name=name, limits=limits or Limits()))
-
-    def predict_file(self, path: Path, *, limits: Limits | None = None) -> ClassPrediction:
-        """The prediction for a picture file. Raises `Undecodable`."""
-        return self.predict(str(path), decode_file(path, limits=limits or Limits()))
-
-    def predict_many(
-        self, pictures: Iterable[tuple[str, Decoded]], *, batch_size: int = 32
-    ) -> Iterator[ClassPrediction]:
-        """Predictions for (source id, decoded picture), in order, batch by batch."""
-        feed = iter(pictures)
-        while batch := list(islice(feed, batch_size)):
-            prepared = [self.bundle.spec.prepare(decoded.image) for _, decoded in batch]
-            rows = self.probabilities(as_chw(prepared))
-            for (source_id, decoded), row in zip(batch, rows, strict=True):
-                yield ClassPrediction(
-                    source_id,
-                    self.bundle.classes,
-                    tuple(float(value) for value in row),
-                    tuple(note.message for note in decoded.notes),
-                )
 
 
 def as_chw(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Pictures of one size, uint8 H W 3, to one uint8 B 3 H W."""
     return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
+
+
+def _input_name(session: Any, bundle: Bundle) -> str:
+    inputs = session.get_inputs()
+    if len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and len(inputs[0].shape) == 4:
+        return str(inputs[0].name)
+    found = ", ".join(f"{one.name}: {one.type} {one.shape}" for one in inputs)
+    raise _refused(bundle, f"its input must be tensor(uint8) [B, 3, H, W], and is {found}")
+
+
+def _check_output(session: Any, bundle: Bundle) -> None:
+    wanted = f"{ANSWER}: tensor(float) [B, {len(bundle.classes)}]"
+    outputs = session.get_outputs()
+    for one in outputs:
+        fits = len(one.shape) == 2 and one.shape[1] == len(bundle.classes)
+        if one.name == ANSWER and one.type == "tensor(float)" and fits:
+            return
+    found = ", ".join(f"{one.name}: {one.type} {one.shape}" for one in outputs)
+    raise _refused(bundle, f"it must have an output {wanted}, and has {found}")
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def _refused(bundle: Bundle, why: str) -> ModelRefused:
+    return ModelRefused(
+        why, code="graph_refused", where=str(bundle.graph), fix="export the bundle anew"
+    )

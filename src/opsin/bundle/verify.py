@@ -21,7 +21,7 @@ class Replay:
 
 
 def replay_golden(predictor: Predictor) -> Replay:
-    """Run every golden sample through decoder, preparation and graph, as serving does.
+    """Ask about every golden sample, both prepared as serving does it, and raw.
 
     Raises `NumbersWrong` naming the sample, the difference and the limit.
     """
@@ -29,24 +29,23 @@ def replay_golden(predictor: Predictor) -> Replay:
     largest = 0.0
     for sample in bundle.golden:
         image = decode_file(bundle.path / sample.file).image
-        row = predictor.probabilities(as_chw([bundle.spec.prepare(image)]))[0]
-        expected = np.asarray(sample.probabilities, np.float32)
-        if row.shape != expected.shape:
-            raise _differs(bundle, sample.file, f"{row.size} outputs, recorded {expected.size}")
-        difference = float(np.abs(row - expected).max())
-        if difference > sample.tolerance:
-            raise _differs(
-                bundle,
-                sample.file,
-                f"max difference {difference:.2g} (limit {sample.tolerance:g})",
-            )
-        largest = max(largest, difference)
+        prepared = bundle.spec.prepare(image)
+        for picture, expected, limit, how in (
+            (prepared, sample.probabilities, sample.tolerance, "prepared"),
+            (image, sample.raw_probabilities, sample.raw_tolerance, "raw, through its own resize"),
+        ):
+            row = predictor.probabilities(as_chw([picture]))[0]
+            difference = float(np.abs(row - np.asarray(expected, np.float32)).max())
+            if difference > limit:
+                raise _differs(bundle, sample.file, how, difference, limit)
+            largest = max(largest, difference)
     return Replay(len(bundle.golden), largest)
 
 
-def _differs(bundle: Bundle, file: str, how: str) -> NumbersWrong:
+def _differs(bundle: Bundle, file: str, how: str, difference: float, limit: float) -> NumbersWrong:
     return NumbersWrong(
-        f"golden sample {file} does not give the recorded answer: {how}",
+        f"golden sample {file} ({how}) does not give the recorded answer: "
+        f"max difference {difference:.2g} (limit {limit:g})",
         code="golden_mismatch",
         where=str(bundle.path),
         fix="export the bundle again on this kind of machine and compare",

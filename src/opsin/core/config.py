@@ -54,7 +54,7 @@ class TrainConfig(BaseModel):
     image_size: int | None = Field(
         None, ge=8, le=4096, description="side in pixels; else the model's own"
     )
-    lr: float = Field(1e-3, gt=0, description="learning rate")
+    lr: float = Field(1e-3, gt=0, lt=1e6, description="learning rate")
     optimizer: Optimizer = Field("adam", description="adam, adamw, nadam, sgd, rmsprop or adagrad")
     weight_decay: float = Field(
         0.0, ge=0, description="weight decay; biases and norms are left out of it"
@@ -86,6 +86,19 @@ class TrainConfig(BaseModel):
     )
     report: bool = Field(True, description="write report.html")
     bundle: bool = Field(True, description="write the bundle")
+
+
+ELSEWHERE = {
+    *("data", "project", "name", "report", "bundle", "workers", "threads", "device"),
+    *("weights_record", "max_bad_frac", "strict", "follow_links"),
+}
+"""Settings that do not decide what is learnt, or that something else is compared for."""
+
+
+def learning_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide what is learnt: a resumed run must have the same."""
+    values = config.model_dump(mode="json")
+    return {name: value for name, value in values.items() if name not in ELSEWHERE}
 
 
 def make_config(values: Mapping[str, Any]) -> TrainConfig:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from opsin.core.errors import ModelRefused
@@ -31,13 +33,30 @@ def looks_like(head: bytes) -> str:
     return "something else"
 
 
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """In the block the model file (or folder) at `path` is read.
+
+    An `OSError` in it becomes a `ModelRefused` (code `unreadable`).
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ModelRefused(
+            f"cannot be read: {error.strerror or error}",
+            code="unreadable",
+            where=str(error.filename or path),
+            fix="run as a user who can read it, or copy it to a healthy disk",
+        ) from error
+
+
 def require_kind(path: Path, kind: str) -> None:
     """Refuse a file that is not of `kind` ("safetensors" or "ONNX"); nothing in it is executed.
 
-    Raises `ModelRefused`.
+    Raises `ModelRefused`, also for a file that cannot be read.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with readable(path), path.open("rb") as file:
+        size = path.stat().st_size
         head = file.read(16)
         found = looks_like(head)
         if found != kind:

@@ -113,9 +113,11 @@ def open_run(path: Path) -> RunDir:
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A CSV file (UTF-8, LF), whole or not at all; returns its SHA-256."""
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    table = [header, *rows]
+    # Python 3.11 leaves a lone carriage return unquoted, and then reads it as the end of a line.
+    returns = any("\r" in cell for row in table for cell in row if isinstance(cell, str))
+    style: Any = {"quoting": csv.QUOTE_ALL} if returns else {}
+    csv.writer(buffer, lineterminator="\n", **style).writerows(table)
     return write_text(path, buffer.getvalue())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,9 +52,9 @@ class Intake:
         ]
 
 
-def read_index(root: Path, *, follow_links: bool = False) -> Index:
+def read_index(root: Path, *, follow_links: bool = False, min_classes: int = 2) -> Index:
     """What lies in `root`, by its layout. Raises `WrongUsage`, `DataRefused`."""
-    index: Index = FORMATS.load("folder")(root, follow_links=follow_links)
+    index: Index = FORMATS.load("folder")(root, follow_links, min_classes)
     return index
 
 
@@ -111,6 +111,32 @@ def refuse_leaks(intake: Intake) -> None:
             where=str(intake.index.root),
             fix=leaks[0].fix or "take the doubles out, or train without --strict",
         )
+
+
+def changed_since_scan(intake: Intake, ids: Iterable[str]) -> Finding | None:
+    """What became of the files that were used: those whose size or time is another now, or that
+    are gone. Their pixels were read before, so the numbers stand; the data no longer does.
+    """
+    changed = []
+    for source_id in ids:
+        record = intake.records[intake.position[source_id]]
+        try:
+            status = record.path.stat()
+        except OSError:
+            changed.append(source_id)
+            continue
+        if (status.st_size, status.st_mtime_ns) != (record.size_bytes, record.mtime_ns):
+            changed.append(source_id)
+    if not changed:
+        return None
+    return Finding(
+        "warning",
+        "changed_since_scan",
+        f"{len(changed)} file{'s' * (len(changed) != 1)} changed or gone since they were read: "
+        "this run cannot be reproduced from the folder as it is now",
+        tuple(changed),
+        "restore the files, or train again on what is there",
+    )
 
 
 def draw_split(intake: Intake, config: TrainConfig) -> Split:

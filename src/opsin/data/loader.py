@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -38,7 +39,8 @@ def batch_plan(
 class Loader:
     """`loader.epoch(n)` iterates over the batches of epoch n.
 
-    `workers`: processes that decode and augment; 0 does it here. The tensors are the same.
+    `workers`: processes that decode and augment; 0 does it here. The tensors are the same, also
+    when a worker is lost: then the rest is done here, and `say` is told.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class Loader:
         batch_size: int,
         shuffle: bool = False,
         workers: int = 0,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
+        self._say = say
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -72,12 +76,26 @@ class Loader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of `epoch`: inputs float32 B C H W, normalised."""
         keys = [[(epoch, position) for position in batch] for batch in self.plan(epoch)]
+        given = 0
+        try:
+            for batch in self._batches(keys, self.workers):
+                given += 1
+                yield batch
+        except RuntimeError as error:
+            if not self.workers or "DataLoader worker" not in str(error):
+                raise
+            # Order and draws are keyed, so going on here gives the batches the worker would have.
+            self._say(f"a loader worker was lost; going on without workers ({error})")
+            self.workers = 0
+            yield from self._batches(keys[given:], 0)
+
+    def _batches(self, keys: list[list[tuple[int, int]]], workers: int) -> Iterator[Batch]:
         loader: DataLoader[Any] = DataLoader(
             self.dataset,  # type: ignore[arg-type]  # keyed by (epoch, position)
             batch_sampler=keys,
-            num_workers=self.workers,
+            num_workers=workers,
             collate_fn=self._gather,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_quiet_worker,
         )
         for pixels, targets, ids in loader:
             yield Batch(self._normalise(pixels), targets, ids)
@@ -88,5 +106,8 @@ class Loader:
         return pixels, targets, tuple(sample.source_id for sample in samples)
 
 
-def _one_thread(_worker: int) -> None:
+def _quiet_worker(_worker: int) -> None:
+    """One thread, and deaf to Ctrl-C: the parent decides when to stop."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -39,8 +39,9 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Split:
-    """`split.json`. `leaks`: rows of val or test whose picture is in train as well (only when
-    the folders gave the splits; they stay, and a second metric is computed without them).
+    """`split.json`. `leaks`: rows of val whose picture is in train as well, and of test
+    whose picture is in train or val (only when the folders gave the splits; they stay, and a
+    second metric is computed without them).
     """
 
     classes: tuple[str, ...]
@@ -96,13 +97,19 @@ def split_items(
         for name in SPLITS
     }
     _require_classes(kept, assigned, classes)
-    seen = {item.content for item in kept if assigned[item.source_id] == "train"}
-    leaks = tuple(
-        item.source_id
-        for item in kept
-        if assigned[item.source_id] != "train" and item.content in seen
-    )
+    leaks = tuple(_leaks(kept, assigned))
     return Split(tuple(classes), seed, given, splits, tuple(left_out), leaks)
+
+
+def _leaks(items: Sequence[Item], assigned: Mapping[str, str]) -> list[str]:
+    """Rows of val that training saw, and rows of test that training or the choice of the best
+    epoch (val) saw.
+    """
+    seen: dict[str, set[str]] = {name: set() for name in SPLITS}
+    for item in items:
+        seen[assigned[item.source_id]].add(item.content)
+    before = {"train": set(), "val": seen["train"], "test": seen["train"] | seen["val"]}
+    return [item.source_id for item in items if item.content in before[assigned[item.source_id]]]
 
 
 def _without_conflicts(items: Sequence[Item]) -> tuple[list[LeftOut], list[Item]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsin.core.report import Report, Value
-from opsin.evaluation.intervals import LEVEL, RESAMPLES, bootstrap_f1, share
+from opsin.evaluation.intervals import LEVEL, RESAMPLES, bootstrap_f1, bootstrapped, share
 from opsin.evaluation.predictions import PredictionTable
 
 
@@ -71,7 +71,7 @@ def _add_slice(
 
     present = np.union1d(true, predicted)
     macro = float(f1_score(true, predicted, labels=present, average="macro", zero_division=0))
-    report.add(split, slice_, "macro_f1", Value(macro, count, *f1_interval, "bootstrap"))
+    report.add(split, slice_, "macro_f1", bootstrapped(macro, count, *f1_interval))
     report.add(split, slice_, "log_loss", Value(float(table.loss[rows].mean()), count))
 
 
@@ -99,7 +99,7 @@ def _add_classes(
             split,
             slice_,
             "f1",
-            Value(float(f1[index]), support, float(low[index]), float(high[index]), "bootstrap"),
+            bootstrapped(float(f1[index]), support, float(low[index]), float(high[index])),
         )
         report.add(split, slice_, "support", Value(float(support), support))
     report.tables[f"confusion/{split}"] = confusion.tolist()

@@ -60,3 +60,12 @@ def bootstrap_f1(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDA
         scores[number, -1] = scores[number, :-1][present].mean()
     low, high = np.quantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
+
+
+def bootstrapped(value: float, count: float, low: float, high: float) -> Value:
+    """A value with its bootstrap interval; none where all resamples agree, because that says that
+    the sample is too small or too plain to tell, not that the value is certain.
+    """
+    if high - low < 1e-12:
+        return Value(value, count)
+    return Value(value, count, low, high, "bootstrap")

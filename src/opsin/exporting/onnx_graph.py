@@ -7,12 +7,11 @@ import warnings
 import torch
 from torch import nn
 
+from opsin.bundle.predictor import ANSWER
 from opsin.core.extras import require
 from opsin.core.preprocess import PreprocessSpec
-from opsin.exporting.preprocess_graph import OPSET, OUTPUT, preprocess_model
+from opsin.exporting.preprocess_graph import OPSET, OUTPUT, PREFIX, preprocess_model
 from opsin.tasks.task import Task
-
-ANSWER = "probabilities"
 
 
 class _Answer(nn.Module):
@@ -56,7 +55,7 @@ def onnx_graph(model: nn.Module, task: Task, spec: PreprocessSpec) -> bytes:
     core = program.model_proto
     front = preprocess_model(spec, ir_version=core.ir_version)
     # Names of the two halves must not meet.
-    front = compose.add_prefix(front, "preprocess/", rename_inputs=False, rename_outputs=False)
+    front = compose.add_prefix(front, PREFIX, rename_inputs=False, rename_outputs=False)
     core = compose.add_prefix(core, "model/", rename_inputs=False, rename_outputs=False)
     core.graph.input[0].name = "model/input"
     for node in core.graph.node:

@@ -17,6 +17,8 @@ from opsin.data.transform import Normalise
 from opsin.tasks.task import Task
 
 LIMIT = 1e-3
+PARITY_PICTURES = 64
+"""How many real validation pictures an export compares, beside the golden ones."""
 
 
 def check_parity(

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 OPSET = 20
 INPUT = "image"
 OUTPUT = "normalised"
+PREPARED = "prepared"
+"""The tensor inside: uint8 B 3 H W of `prepared_px`."""
+PREFIX = "preprocess/"
+"""Before every name but `INPUT` in the merged graph, so that the model's names cannot meet them."""
 
 
 def preprocess_model(spec: PreprocessSpec, *, ir_version: int = 10) -> onnx.ModelProto:

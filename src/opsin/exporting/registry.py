@@ -1,4 +1,4 @@
-"""Export targets by name: functions (Trained) -> bytes of the graph file."""
+"""Export targets by name: functions `(model, task, spec) -> bytes` of the graph file."""
 
 from __future__ import annotations
 

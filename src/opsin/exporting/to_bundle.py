@@ -15,6 +15,7 @@ from opsin.bundle.pack import golden_pictures, pack, staged
 from opsin.bundle.predictor import Predictor
 from opsin.core.extras import require
 from opsin.exporting.parity import check_parity
+from opsin.exporting.raw_parity import check_raw_parity
 from opsin.exporting.registry import TARGETS
 from opsin.models.build import Design
 from opsin.models.classifier import Classifier, count_parameters
@@ -36,25 +37,25 @@ def export_bundle(
     """Write the bundle to `target`; it appears there only when graph and model agree.
 
     `pictures`: real prepared pictures (name, uint8 H W 3) for the comparison, beside the golden
-    ones, which are always compared. Raises `NumbersWrong` on a mismatch, `NoRoom` when
-    `target` exists or cannot be written.
+    ones, which are always compared, prepared and raw. Raises `NoRoom` when `target` exists or
+    cannot be written, before anything is computed, and `NumbersWrong` on a mismatch.
     """
     require("safetensors", purpose="export")
     from safetensors.torch import save
 
     spec = design.spec
-    compared = [(name, spec.prepare(picture)) for name, picture in golden_pictures().items()]
-    compared += pictures
 
     def check(predictor: Predictor) -> dict[str, Any]:
-        return check_parity(predictor, model, task, compared)
+        raw = golden_pictures()
+        compared = [(name, spec.prepare(picture)) for name, picture in raw.items()]
+        prepared = check_parity(predictor, model, task, [*compared, *pictures])
+        return prepared | check_raw_parity(predictor, model, task, raw)
 
-    graph = TARGETS.load("onnx")(model, task, spec)
-    tensors = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
     with staged(target) as stage:
+        tensors = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
         pack(
             stage,
-            graph=graph,
+            graph=TARGETS.load("onnx")(model, task, spec),
             weights=save(tensors),
             spec=spec,
             classes=tuple(classes),

@@ -18,8 +18,9 @@ from typing import Any
 from opsin.core.errors import OpsinError
 from opsin.core.isolated import IsolatedWorker, WorkerLost, WorkerTimeout
 from opsin.serving.limits import ServeLimits
-from opsin.serving.line import Job, Line, Prediction
+from opsin.serving.line import Line, Outcome, Ticket
 from opsin.serving.refusal import (
+    Refusal,
     inference_timeout,
     internal_error,
     not_ready,
@@ -57,8 +58,9 @@ class Service:
         with Service(Path("runs/latest")) as service:
             prediction = service.predict(Path("cat.jpg").read_bytes())
 
-    `threads`: of onnxruntime, 0 for all cores. Raises `WrongUsage` or `NoRoom` at once; what is
-    wrong with the bundle itself arrives in the future that `launch` returns.
+    `threads`: of onnxruntime, 0 for all cores. Raises `WrongUsage`, `NoRoom`, or `ModelRefused`
+    for a bundle with missing or unreadable files, at once; what is wrong with their contents
+    arrives in the future that `launch` returns.
     """
 
     def __init__(self, path: Path, *, threads: int = 0, limits: ServeLimits | None = None) -> None:
@@ -66,7 +68,7 @@ class Service:
         self.info: ModelInfo | None = None
         self.line = Line(self.limits)
         self.cancelled = 0
-        """Jobs whose client had gone before inference."""
+        """Requests whose client had gone before inference."""
         self._snapshot = Snapshot(path)
         self._worker = IsolatedWorker(
             WORKER,
@@ -87,6 +89,8 @@ class Service:
         """Start the worker and return at once. The future gets the model when the golden samples
         gave the recorded answers, or the `OpsinError` that says why not.
         """
+        # who waits for it may stop waiting, but must not cancel it
+        self._first.set_running_or_notify_cancel()
         self._thread.start()
         return self._first
 
@@ -115,23 +119,23 @@ class Service:
             raise not_ready()
         self.line.check_room()
 
-    def submit(self, data: bytes, name: str = "") -> Job:
-        """Put a picture's bytes in line; `job.future` gets the `Prediction`, or a `Refusal`.
+    def submit(self, data: bytes, name: str = "") -> Ticket:
+        """Put a picture's bytes in line; `ticket.future` gets the `Outcome`, or a `Refusal`.
 
         Raises `Refusal`: 429 when too many wait, 503 before the first worker is ready. While a
-        lost worker is being replaced, jobs wait.
+        lost worker is being replaced, they wait.
         """
         self.check_room()
-        job = Job(data, name)
-        self.line.put(job)
-        return job
+        ticket = Ticket(data, name)
+        self.line.put(ticket)
+        return ticket
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, ticket: Ticket) -> None:
         """The client has gone."""
-        if self.line.cancel(job):
+        if self.line.cancel(ticket):
             self.cancelled += 1
 
-    def predict(self, data: bytes, name: str = "") -> Prediction:
+    def predict(self, data: bytes, name: str = "") -> Outcome:
         """`submit`, and wait. Raises `Refusal`."""
         return self.submit(data, name).future.result()
 
@@ -144,10 +148,14 @@ class Service:
         self._snapshot.close()
 
     def abort(self) -> None:
-        """`stop` without finishing anything."""
+        """`stop` without finishing anything, also while the first worker starts."""
         self._stopping.set()
-        self.line.refuse_all(worker_lost())
-        self._worker.kill()
+        while True:
+            self.line.refuse_all(worker_lost())
+            self._worker.kill()
+            if not self._thread.is_alive():
+                break
+            self._thread.join(_LOOK_AFTER_WORKER_S)
         self.stop()
 
     def __enter__(self) -> Service:
@@ -178,11 +186,11 @@ class Service:
         self.info = info
         self._first.set_result(info)
         while not self._stopping.is_set() or len(self.line):
-            job = self.line.take(_LOOK_AFTER_WORKER_S)
+            ticket = self.line.take(_LOOK_AFTER_WORKER_S)
             if self._worker.pid is None:
                 self._replace_worker()
-            if job is not None:
-                self._answer(job)
+            if ticket is not None:
+                self._answer(ticket)
 
     def _start_worker(self) -> ModelInfo:
         self._worker.start()
@@ -209,43 +217,49 @@ class Service:
                 self.line.refuse_all(worker_lost())
             self._stopping.wait(_RETRY_START_S)
 
-    def _answer(self, job: Job) -> None:
-        if not job.future.set_running_or_notify_cancel():
+    def _answer(self, ticket: Ticket) -> None:
+        if not ticket.future.set_running_or_notify_cancel():
             self.cancelled += 1
             return
         start = time.perf_counter()
         try:
-            prediction = self._decode_and_infer(job)
+            prediction = self._decode_and_infer(ticket)
         except OpsinError as error:
-            job.future.set_exception(self._explained(error))
-        except Exception as error:  # the thread must outlive whatever one job does
+            ticket.future.set_exception(explained(error, self.limits))
+        except Exception as error:  # the thread must outlive whatever one request does
             log.exception("internal error")
-            job.future.set_exception(internal_error().with_traceback(error.__traceback__))
+            ticket.future.set_exception(internal_error().with_traceback(error.__traceback__))
         else:
-            job.future.set_result(prediction)
+            ticket.future.set_result(prediction)
         finally:
             self.line.note_duration(time.perf_counter() - start)
 
-    def _decode_and_infer(self, job: Job) -> Prediction:
+    def _decode_and_infer(self, ticket: Ticket) -> Outcome:
         start = time.perf_counter()
-        picture = self._call({"do": "decode", "name": job.name}, job.data, self.limits.decode_s)
-        if job.abandoned:
+        try:
+            self._worker.start()  # nothing to do, unless it was lost a moment ago
+        except OpsinError as error:
+            log.error("the worker cannot be started: %s", self._snapshot.explain(error))
+            raise worker_lost() from error
+        decode = {"do": "decode", "name": ticket.name}
+        picture = self._call(decode, ticket.data, self.limits.decode_s)
+        if ticket.abandoned:
             self.cancelled += 1
             raise worker_lost()  # which nobody will read
         result = self._call({"do": "infer"}, b"", self.limits.infer_s)
         now = time.perf_counter()
-        return Prediction(
+        return Outcome(
             probabilities=tuple(result["probabilities"]),
             format=picture["format"],
             width_px=picture["width_px"],
             height_px=picture["height_px"],
             notes=tuple((code, text) for code, text in picture["notes"]),
             timings_ms={
-                "queue": (start - job.queued_at) * 1000,
+                "queue": (start - ticket.queued_at) * 1000,
                 "decode": picture["decode_ms"],
                 "prepare": result["prepare_ms"],
                 "infer": result["infer_ms"],
-                "total": (now - job.queued_at) * 1000,
+                "total": (now - ticket.queued_at) * 1000,
             },
         )
 
@@ -253,16 +267,21 @@ class Service:
         answer, _ = self._worker.call(header, payload, timeout_s=timeout_s)
         return answer
 
-    def _explained(self, error: OpsinError) -> OpsinError:
-        if isinstance(error, WorkerTimeout | WorkerLost):
-            log.warning("%s", error)
-        if isinstance(error, WorkerTimeout):
-            if error.stage == "infer":
-                return inference_timeout(self.limits.infer_s)
-            return undecodable(self.limits.decode_s)
-        if isinstance(error, WorkerLost):
-            return undecodable(self.limits.decode_s) if error.stage == "decode" else worker_lost()
-        refusal = refusal_of(error)
-        if refusal.code == "internal":
-            log.error("the worker failed: %s", error)
-        return refusal
+
+def explained(error: OpsinError, limits: ServeLimits) -> Refusal:
+    """The answer to a request whose worker raised `error` or was lost.
+
+    The picture is at fault only where the decoder had it in hand; a worker that is lost while it
+    starts, loads the model or replays the golden samples says nothing of the picture.
+    """
+    if isinstance(error, WorkerTimeout | WorkerLost):
+        log.warning("%s", error)
+        if error.stage == "decode":
+            return undecodable(limits.decode_s)
+        if error.stage == "infer" and isinstance(error, WorkerTimeout):
+            return inference_timeout(limits.infer_s)
+        return worker_lost()
+    refusal = refusal_of(error)
+    if refusal.code == "internal":
+        log.error("the worker failed: %s", error)
+    return refusal

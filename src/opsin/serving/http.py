@@ -17,7 +17,7 @@ from opsin.serving.docs import docs_page
 from opsin.serving.guard import PATH, REQUEST_ID, Guard
 from opsin.serving.handler import ModelInfo, Service
 from opsin.serving.hosts import Hosts
-from opsin.serving.line import Job, Prediction
+from opsin.serving.line import Outcome, Ticket
 from opsin.serving.metrics import CONTENT_TYPE, Metrics
 from opsin.serving.refusal import ClientGone, Refusal, internal_error, not_ready
 from opsin.serving.schema import (
@@ -102,11 +102,11 @@ def create_app(service: Service, *, hosts: Hosts) -> Guard:
         service.check_room()
         with in_flight.hold() as take:
             upload = await read_upload(request.scope, request.receive, service.limits, take)
-            job = service.submit(upload.data, upload.name)
-            prediction = await _answer_or_leave(service, job, request)
-        metrics.predicted(prediction.timings_ms)
+            ticket = service.submit(upload.data, upload.name)
+            outcome = await _answer_or_leave(service, ticket, request)
+        metrics.predicted(outcome.timings_ms)
         return predict_answer(
-            prediction, _info(service), request_id=request.scope[REQUEST_ID], top=top
+            outcome, _info(service), request_id=request.scope[REQUEST_ID], top=top
         )
 
     @app.get(
@@ -167,9 +167,9 @@ def _info(service: Service) -> ModelInfo:
     return service.info
 
 
-async def _answer_or_leave(service: Service, job: Job, request: Request) -> Prediction:
+async def _answer_or_leave(service: Service, ticket: Ticket, request: Request) -> Outcome:
     """The prediction, or `ClientGone` as soon as nobody waits for it any more."""
-    answer = asyncio.wrap_future(job.future)
+    answer = asyncio.wrap_future(ticket.future)
     gone = asyncio.ensure_future(disconnected(request.receive))
     try:
         waiting: set[asyncio.Future[Any]] = {answer, gone}
@@ -180,7 +180,7 @@ async def _answer_or_leave(service: Service, job: Job, request: Request) -> Pred
     finally:
         gone.cancel()
         if not answer.done():
-            service.cancel(job)
+            service.cancel(ticket)
 
 
 def _answer_errors(app: FastAPI) -> None:

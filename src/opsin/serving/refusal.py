@@ -59,6 +59,8 @@ def refusal_of(error: OpsinError) -> Refusal:
     if error.code in _OF_PICTURE:
         status, code = _OF_PICTURE[error.code]
         return Refusal(error.message, status=status, code=code, field="body.file")
+    if error.code == "worker_lost":
+        return worker_lost()
     if error.code == "model_output_invalid":
         return Refusal(
             "the model answered with something that is not a number for this picture",

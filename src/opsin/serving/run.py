@@ -55,10 +55,10 @@ def serve(
         server = _server(service, host, allow_hosts)
         stop.server = server
         asyncio.run(_run(server, listener, first, on_ready, _address(host, listener)))
-        if first.done() and not first.cancelled():
+        if first.done():
             first.result()  # raises what was wrong with the bundle
-        if not server.force_exit:
-            service.stop()
+        if service.info is not None and not server.force_exit:
+            service.stop()  # else there is nothing to finish
     return 128 + stop.signal if stop.signal else 0
 
 
@@ -68,21 +68,24 @@ def listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= _LAST_PORT:  # getaddrinfo would take it modulo 65,536
         raise WrongUsage(f"a port is a number from 0 to {_LAST_PORT}", code="no_port", where=where)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        family, _, _, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError) as error:
         raise WrongUsage(
             f"not an address to listen at ({error})", code="no_such_host", where=where
         ) from error
-    listener = socket.socket(family, kind, protocol)
+    any_ipv6 = family == socket.AF_INET6 and address[0] == "::"
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
+        # not by hand: SO_REUSEADDR lets a second server take the port on Windows, and is needed
+        # everywhere else for a quick restart
+        listener = socket.create_server(
+            address,
+            family=family,
+            backlog=_BACKLOG,
+            dualstack_ipv6=any_ipv6 and socket.has_dualstack_ipv6(),
+        )
     except OSError as error:
-        listener.close()
         if error.errno == errno.EADDRINUSE:
             raise Locked(
                 f"port {port} is in use by another process",
@@ -96,6 +99,7 @@ def listen(host: str, port: int) -> socket.socket:
             where=where,
             fix="choose a port from 1024 to 65535 and an address of this machine",
         ) from error
+    listener.setblocking(False)
     return listener
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from opsin.serving.handler import ModelInfo
 from opsin.serving.limits import ServeLimits
-from opsin.serving.line import Prediction
+from opsin.serving.line import Outcome
 from opsin.serving.refusal import Refusal
 
 
@@ -47,7 +47,7 @@ class Timings(_Answer):
 
 
 class PredictAnswer(_Answer):
-    """A prediction. `probabilities`: most probable first; all classes, or the `top` ones."""
+    """A outcome. `probabilities`: most probable first; all classes, or the `top` ones."""
 
     label: str
     probability: float
@@ -97,11 +97,11 @@ class StateAnswer(_Answer):
 
 
 def predict_answer(
-    prediction: Prediction, info: ModelInfo, *, request_id: str, top: int | None
+    outcome: Outcome, info: ModelInfo, *, request_id: str, top: int | None
 ) -> PredictAnswer:
     """The answer to POST /predict."""
     ranked = sorted(
-        zip(info.classes, prediction.probabilities, strict=True), key=lambda pair: -pair[1]
+        zip(info.classes, outcome.probabilities, strict=True), key=lambda pair: -pair[1]
     )
     rows = [
         ClassProbability(label=label, probability=min(1.0, max(0.0, value)))
@@ -112,12 +112,12 @@ def predict_answer(
         probability=rows[0].probability,
         probabilities=rows[:top],
         picture=Picture(
-            format=prediction.format,
-            width_px=prediction.width_px,
-            height_px=prediction.height_px,
+            format=outcome.format,
+            width_px=outcome.width_px,
+            height_px=outcome.height_px,
         ),
-        notes=[Note(code=code, message=text) for code, text in prediction.notes],
-        timings_ms=Timings(**{k: round(v, 3) for k, v in prediction.timings_ms.items()}),
+        notes=[Note(code=code, message=text) for code, text in outcome.notes],
+        timings_ms=Timings(**{k: round(v, 3) for k, v in outcome.timings_ms.items()}),
         model=info.name,
         bundle_hash=info.bundle_hash,
         request_id=request_id,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from opsin.bundle.load import load_bundle
 from opsin.bundle.predictor import Predictor, as_chw
 from opsin.bundle.verify import replay_golden
-from opsin.core.errors import ModelRefused
+from opsin.core.errors import ModelRefused, OpsinError
 from opsin.core.isolated import Function, report_stage
 from opsin.data.decode import Limits, decode
 
@@ -90,8 +90,8 @@ class BundleWorker:
         }
 
     def _infer(self) -> dict[str, Any]:
-        if self._image is None:
-            raise ValueError("infer came before decode")
+        if self._image is None:  # the worker that decoded was lost, and this is its successor
+            raise OpsinError("there is no decoded picture", code="worker_lost")
         report_stage("infer")
         start = time.perf_counter()
         prepared = as_chw([self._predictor.bundle.spec.prepare(self._image)])

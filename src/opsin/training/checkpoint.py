@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,21 +45,26 @@ class CheckpointStore:
         for path in self._all("epoch")[:-KEEP]:
             path.unlink(missing_ok=True)
 
-    def newest(self) -> tuple[Saved | None, list[str]]:
-        """The newest whole checkpoint, and a sentence for each damaged one that was set aside."""
+    def newest(self, *, set_aside: bool = True) -> tuple[Saved | None, list[str]]:
+        """The newest whole checkpoint, and a sentence for each damaged one; those are renamed,
+        unless `set_aside` is off (a reader that does not hold the run).
+        """
         notes: list[str] = []
         for path in reversed(self._all("epoch")):
             saved = self._read(path)
             if saved is not None:
                 return saved, notes
             aside = path.with_name(f"{path.name}.damaged")
+            stem = path.name.partition(".")[0]
+            notes.append(f"checkpoint {stem} is damaged (SHA-256 differs); kept as {aside.name}")
+            if not set_aside:
+                continue
             try:
                 path.rename(aside)
             except OSError as error:
                 raise no_room(aside, error) from error
-            notes.append(
-                f"checkpoint {path.name} is damaged (SHA-256 differs); kept as {aside.name}"
-            )
+        if not notes:
+            notes = [f"{path.name} was damaged" for path in self.folder.glob("epoch-*.damaged")]
         return None, notes
 
     def save_best(self, epoch: int, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -70,10 +75,10 @@ class CheckpointStore:
             if _epoch(path) == epoch and path != written:
                 path.unlink(missing_ok=True)
 
-    def tidy_best(self, epoch: int) -> None:
-        """Drop every best but that of `epoch`; to be called once a checkpoint refers to it."""
+    def tidy_best(self, keep: Collection[int]) -> None:
+        """Drop every best but those of `keep`, the epochs that the kept checkpoints refer to."""
         for path in self._all("best"):
-            if _epoch(path) != epoch:
+            if _epoch(path) not in keep:
                 path.unlink(missing_ok=True)
 
     def best(self, epoch: int) -> Saved:

@@ -44,6 +44,7 @@ class Trainer:
         monitor: str = "val_loss",
         callbacks: Sequence[Callback] = (),
         stop: StopRequest | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.task = task
@@ -55,6 +56,8 @@ class Trainer:
         self.weight_decay = weight_decay
         self.callbacks = list(callbacks)
         self.stop = stop or StopRequest()
+        self.settings = settings or {}
+        """What a resumed run must have in common with this one; kept in every checkpoint."""
         self.history = History(monitor)
 
     @property
@@ -176,10 +179,12 @@ class Trainer:
             "history": self.history.to_list(),
             "optimizer": optimizer_state,
             "threads": torch.get_num_threads(),
+            "settings": self.settings,
         }
         self.checkpoints.save(epoch, state, tensors)
-        if self.history.best:
-            self.checkpoints.tidy_best(self.history.best.epoch)
+        # The spare checkpoint needs the best of its own history.
+        histories = [self.history, History(self.history.monitor, self.history.records[:-1])]
+        self.checkpoints.tidy_best({h.best.epoch for h in histories if h.best})
 
     def _use_best(self) -> None:
         if self.history.best:

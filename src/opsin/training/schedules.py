@@ -57,12 +57,12 @@ def multi_step(
 
 def exponential(progress: float, *, final: float = 0.01) -> float:
     """Falls by the same share in every step, to `final`."""
-    return final**progress
+    return float(final**progress)
 
 
 def polynomial(progress: float, *, power: float = 1.0, final: float = 0.0) -> float:
     """(1 - progress) to the `power`, down to `final`; linear by default."""
-    return final + (1 - final) * (1 - progress) ** power
+    return final + (1 - final) * float((1 - progress) ** power)
 
 
 def cosine(progress: float, *, final: float = 0.0) -> float:

@@ -23,13 +23,13 @@ SPLIT_OF_FOLDER = {
 _LAYOUT = "make one folder for each class and put its pictures inside: ROOT/cat/1.jpg"
 
 
-def read_folder(root: Path, follow_links: bool = False) -> Index:
+def read_folder(root: Path, follow_links: bool = False, min_classes: int = 2) -> Index:
     """The index of a folder of class folders, with or without split folders above them.
 
     `source_id` is the path below `root` with forward slashes, its bytes kept when they are not
     UTF-8. Class folders are searched to any depth. The class list is sorted and the same for all
-    splits. Raises `WrongUsage` for a path that is no folder, `DataRefused` for a folder without
-    at least two classes.
+    splits. What Opsin itself wrote (runs, bundles) is passed over. Raises `WrongUsage` for a path
+    that is no folder, `DataRefused` for a folder with fewer than `min_classes` classes.
     """
     root = _existing_folder(root)
     walk = Walk(root, follow_links)
@@ -42,8 +42,12 @@ def read_folder(root: Path, follow_links: bool = False) -> Index:
         )
     if not folders:
         raise _nothing_below(root, loose, walk)
+    own = [folder for folder in folders if _is_output(root / folder)]
+    folders = [folder for folder in folders if folder not in own]
+    if not folders:
+        raise _nothing_below(root, loose, walk)
     parts = _split_folders(root, walk, folders)
-    findings: list[Finding] = []
+    findings: list[Finding] = _passed_over(own)
     if parts:
         findings += _beside(folders, parts)
     sources: list[tuple[str | None, str]] = []  # (split, class folder)
@@ -64,7 +68,9 @@ def read_folder(root: Path, follow_links: bool = False) -> Index:
                 rows.append(Row(path, root / path, target, split))
             else:
                 ignored.append(path)
-    _refuse_too_few(root, names, rows)
+    if not rows:
+        raise _no_pictures(root, names, walk, follow_links)
+    _refuse_too_few(root, names, min_classes)
     findings += _missing_in_split(names, rows) if parts else []
     findings += _ignored(ignored)
     return Index(root, tuple(names), tuple(rows), (*walk.findings(), *findings))
@@ -183,17 +189,49 @@ def _loose(files: list[str], folder: str) -> list[Finding]:
     ]
 
 
-def _refuse_too_few(root: Path, names: list[str], rows: list[Row]) -> None:
-    if not rows:
-        raise DataRefused(
-            f"{len(names)} folder{'s' * (len(names) != 1)}, but no picture in any",
-            code="no_pictures",
-            where=str(root),
-            fix=f"supported: {' '.join(FORMAT_OF_SUFFIX)}",
+def _is_output(folder: Path) -> bool:
+    """Whether `folder` is a run or a bundle, or holds one: training in the data folder itself
+    puts `runs` beside the classes.
+    """
+    try:
+        inside = [folder, *(child for child in folder.iterdir() if child.is_dir())]
+    except OSError:
+        return False
+    marks = (
+        ("config.yaml", "split.json"),
+        ("config.yaml", "env.json"),
+        ("manifest.json", "golden"),
+    )
+    return any(all((place / name).exists() for name in mark) for place in inside for mark in marks)
+
+
+def _passed_over(folders: list[str]) -> list[Finding]:
+    if not folders:
+        return []
+    return [
+        Finding(
+            "info",
+            "ignored_output",
+            f"{len(folders)} folder{'s' * (len(folders) != 1)} of Opsin's own runs passed over",
+            tuple(folders),
         )
-    if len(names) < 2:
+    ]
+
+
+def _no_pictures(root: Path, names: list[str], walk: Walk, follow_links: bool) -> DataRefused:
+    outside = [found for found in walk.findings() if found.code == "link_outside"]
+    message = f"{len(names)} folder{'s' * (len(names) != 1)}, but no picture in any"
+    fix = f"supported: {' '.join(FORMAT_OF_SUFFIX)}"
+    if outside and not follow_links:
+        message += f"; {outside[0].message}"
+        fix = "--follow-links, if the pictures behind the links are meant"
+    return DataRefused(message, code="no_pictures", where=str(root), fix=fix)
+
+
+def _refuse_too_few(root: Path, names: list[str], min_classes: int) -> None:
+    if len(names) < min_classes:
         raise DataRefused(
-            f'one class only: "{names[0]}"; at least 2 needed',
+            f'one class only: "{names[0]}"; at least {min_classes} needed',
             code="one_class",
             where=str(root),
             fix="add a folder for each further class",

@@ -11,7 +11,9 @@ from opsin.training.history import EpochRecord, History
 
 
 class EpochLines(Callback):
-    """`epoch 3/20  loss 0.412  val_loss 0.390  val_accuracy 0.870 ↑  lr 0.001  1.2 s  eta 20.4 s`."""
+    """A line: `epoch 3/20  loss 0.412  val_loss 0.390  val_accuracy 0.870 ↑  lr 0.001  1.2 s  eta
+    20.4 s`.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress

@@ -162,6 +162,7 @@ def test_strict_refuses_leaks_and_without_it_they_are_told(photos: Path, tmp_pat
     root = tmp_path / "given"
     for split in ("train", "test"):
         shutil.copytree(photos, root / split)
+    Image.new("L", (32, 32), 77).save(root / "test" / "0" / "only here.png")
     strict = opsin("train", root, "--strict", *FAST, cwd=tmp_path)
     assert strict.returncode == 3
     assert "leak" in strict.stderr

@@ -25,7 +25,6 @@ from opsin.models.classifier import Classifier
 from opsin.models.registry import MODELS
 from opsin.tasks.classification import Classification
 
-
 two_passes = preprocess_graph._two_passes
 
 

@@ -24,7 +24,7 @@ START_S = 30
 """Far above what is measured: this is not a timed test."""
 
 _SCRIPT = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 import opsin.serving.handler
 from opsin.core.errors import OpsinError
@@ -34,6 +34,8 @@ from opsin.serving.run import serve
 path, port, faulty, limits = sys.argv[1:]
 if faulty == "yes":
     opsin.serving.handler.WORKER = "opsin.testing.faulty_worker:factory"
+if "OPSIN_TEST_BRAKE" in os.environ:
+    opsin.serving.handler.WORKER = "slow_start:factory"
 try:
     code = serve(
         Path(path),

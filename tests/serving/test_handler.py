@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from opsin.core.errors import ModelRefused, WrongUsage
-from opsin.serving.handler import Service
+from opsin.core.errors import ModelRefused, OpsinError, WrongUsage
+from opsin.core.isolated import WorkerLost, WorkerTimeout
+from opsin.data.decode import Undecodable
+from opsin.serving.handler import Service, explained
 from opsin.serving.hosts import Hosts
 from opsin.serving.limits import ServeLimits
 from opsin.serving.line import Line, Ticket
@@ -85,6 +88,61 @@ def test_before_the_first_worker_is_ready(trapped: Path, green: bytes) -> None:
         assert refused.value.retry_after_s == 1
     finally:
         service.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (WorkerTimeout(stage="decode", timeout_s=5), 422, "image_undecodable"),
+        (WorkerLost(stage="decode", returncode=-11), 422, "image_undecodable"),
+        (WorkerTimeout(stage="infer", timeout_s=30), 503, "inference_timeout"),
+        (WorkerLost(stage="infer", returncode=-9), 503, "worker_lost"),
+        *(
+            (error, 503, "worker_lost")
+            for stage in ("start", "load", "golden samples", "")
+            for error in (
+                WorkerTimeout(stage=stage, timeout_s=60),
+                WorkerLost(stage=stage, returncode=-9),
+            )
+        ),
+    ],
+)
+def test_only_the_decoder_blames_the_picture(error: OpsinError, status: int, code: str) -> None:
+    refusal = explained(error, ServeLimits())
+    assert (refusal.status, refusal.code) == (status, code)
+
+
+def test_a_worker_lost_between_two_requests_cannot_start_again(
+    trapped: Path, green: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it says of its own start is not said of the picture."""
+    with Service(trapped, threads=1) as service:
+
+        def start() -> None:
+            raise Undecodable("a golden sample", code="truncated")
+
+        monkeypatch.setattr(service._worker, "start", start)
+        with pytest.raises(Refusal) as refused:
+            service.predict(green)
+        assert (refused.value.status, refused.value.code) == (503, "worker_lost")
+        monkeypatch.undo()
+
+
+def test_a_worker_lost_between_decoding_and_inference(
+    trapped: Path, green: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Service(trapped, threads=1) as service:
+        call = service._call
+
+        def lose(header: dict[str, Any], payload: bytes, timeout_s: float) -> dict[str, Any]:
+            answer = call(header, payload, timeout_s)
+            service._worker.kill()
+            return answer
+
+        monkeypatch.setattr(service, "_call", lose)
+        with pytest.raises(Refusal) as refused:
+            service.predict(green)
+        assert (refused.value.status, refused.value.code) == (503, "worker_lost")
 
 
 def test_a_damaged_bundle(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -13,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from opsin.core.errors import Locked, WrongUsage
+from opsin.core.errors import Locked, ModelRefused, NoRoom, WrongUsage
 from opsin.serving.run import listen
 from opsin.serving.snapshot import Snapshot
 from opsin.testing.bundles import tiny_bundle
@@ -79,6 +81,49 @@ def test_listen() -> None:
             listen(host, port)
 
 
+def test_listening_never_shares_a_port_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There SO_REUSEADDR lets a second server take it; elsewhere a restart needs it."""
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) != 0
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "name", "nt")
+        listener = listen("127.0.0.1", 0)
+    with listener:
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 0
+        assert not listener.getblocking()
+
+
+def test_a_bundle_that_cannot_be_read_or_copied(
+    trapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader's fault and the disk's are told apart, and nothing is left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    opened = Path.open
+
+    def refuse(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if path == trapped / "labels.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, mode, *args, **kwargs)
+
+    def full(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if "x" in mode:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return opened(path, mode, *args, **kwargs)
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "open", refuse)
+        with pytest.raises(ModelRefused) as unreadable:
+            Snapshot(trapped)
+    assert unreadable.value.code == "unreadable"
+    assert unreadable.value.where == str(trapped / "labels.json")
+    with monkeypatch.context() as context:
+        context.setattr(Path, "open", full)
+        with pytest.raises(NoRoom, match="set TMPDIR") as no_room:
+            Snapshot(trapped)
+    assert no_room.value.code == "disk_full"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_lets_the_request_in_hand_be_finished(
     start_server: Any, slow: Path, black: bytes, green: bytes, number: signal.Signals, code: int
@@ -98,6 +143,38 @@ def test_a_signal_lets_the_request_in_hand_be_finished(
         assert in_line.result(40).json()["label"] == "green"
     assert server.process.wait(20) == code
     assert server.process.stderr.read() == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_before_the_model_is_loaded(
+    launch_server: Any,
+    trapped: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """Nothing is in hand, so it ends at once, without a word."""
+    brake = tmp_path / "brake"
+    brake.touch()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("OPSIN_TEST_BRAKE", str(brake))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = launch_server(trapped, port=port)
+    until = time.monotonic() + 30
+    while time.monotonic() < until:  # until the web server answers, so that it can be told
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/live", trust_env=False).status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    assert httpx.get(f"http://127.0.0.1:{port}/ready", trust_env=False).status_code == 503
+    process.send_signal(number)
+    assert end_of(process) == (code, "", "")
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_a_second_signal_does_not_wait(start_server: Any, slow: Path, black: bytes) -> None:

@@ -41,7 +41,15 @@ def evaluate(
             where=str(folder.path),
             fix=f"opsin train --resume {folder.path}",
         )
-    table = PredictionTable.read(folder.predictions, split.classes)
+    try:
+        table = PredictionTable.read(folder.predictions, split.classes)
+    except (ValueError, KeyError, StopIteration) as error:
+        raise WrongUsage(
+            f"damaged: {error}",
+            code="run_damaged",
+            where=str(folder.predictions),
+            fix=f"opsin train --resume {folder.path} writes it again",
+        ) from error
     targets = table.true[table.rows("train")].tolist()
     return evaluate_classification(table, train_targets=targets or None, leaks=set(split.leaks))
 

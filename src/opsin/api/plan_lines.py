@@ -7,6 +7,7 @@ from collections import Counter
 import torch
 
 from opsin.api.job import Job
+from opsin.core.printable import printable
 from opsin.core.version import version
 from opsin.models.classifier import count_parameters
 from opsin.training.stages import GENTLE
@@ -42,10 +43,10 @@ def _not_used(job: Job) -> list[str]:
     if bad:
         kinds = Counter(record.error for record in bad).most_common()
         lines.append(f"{len(bad)} skipped: " + ", ".join(f"{n} {code}" for code, n in kinds))
-        lines += [f"- {record.source_id!r}: {record.error}" for record in bad[:SHOWN]]
+        lines += [f"- {printable(record.source_id)}: {record.error}" for record in bad[:SHOWN]]
     if left_out:
         lines.append(f"{len(left_out)} left out, filed under two classes:")
-        lines += [f"- {row.path!r}" for row in left_out[:SHOWN]]
+        lines += [f"- {printable(row.path)}" for row in left_out[:SHOWN]]
     if max(len(bad), len(left_out)) > SHOWN:
         lines.append("(all of them in manifest.csv and split.json)")
     return lines

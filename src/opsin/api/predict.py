@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from opsin.bundle.predict_files import Refused, find_pictures, predict_files
+from opsin.bundle.predict_files import Refused, predict_files
 from opsin.core.prediction import ClassPrediction
 from opsin.core.progress import Progress, Silent
+from opsin.data.find import find_pictures
 
 Answer = ClassPrediction | Refused
 
@@ -39,7 +40,7 @@ def answers(
 
     progress = progress or Silent()
     predictor = Predictor(load_bundle(Path(run_or_bundle)), threads=threads)
-    files = list(find_pictures(paths))
+    files = list(find_pictures(paths, on_aside=progress.line))
     try:
         return predict_files(
             predictor,

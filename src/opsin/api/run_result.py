@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsin.core.report import Report, Value
+from opsin.core.report import Report, Value, main_split
 
 if TYPE_CHECKING:
     from opsin.core.prediction import ClassPrediction
@@ -25,7 +25,7 @@ class RunResult:
     @property
     def split(self) -> str:
         """The split that the headline speaks of: test, or val where no test was given."""
-        return "test" if "test" in self.report.splits else "val"
+        return main_split(self.report.splits) or "val"
 
     @property
     def accuracy(self) -> Value:

@@ -20,6 +20,7 @@ from opsin.data.intake import changed_since_scan
 from opsin.data.manifest import contents, data_hash
 from opsin.evaluation.classification import evaluate_classification
 from opsin.evaluation.collect import collect
+from opsin.evaluation.predictions import PredictionTable
 from opsin.training.callback import Callback
 from opsin.training.callbacks.early_stopping import EarlyStopping
 from opsin.training.callbacks.epoch_lines import EpochLines
@@ -46,11 +47,11 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
     with StopRequest(job.progress.line) as stop:
         try:
             history = _train(job, stop, resume_from)
-            report = _evaluate(job, stop)
+            table, report = _evaluate(job, stop)
             stop.check("after evaluating")
             bundle = _bundle(job) if job.config.bundle else None
             stop.check("before the report")
-            html = _report(job) if job.config.report else None
+            html = _report(job, table) if job.config.report else None
         except Interrupted as error:
             error.fix = go_on
             raise
@@ -122,7 +123,7 @@ def _train(job: Job, stop: StopRequest, resume_from: Saved | None) -> History:
     return trainer.fit(resume_from)
 
 
-def _evaluate(job: Job, stop: StopRequest) -> Report:
+def _evaluate(job: Job, stop: StopRequest) -> tuple[PredictionTable, Report]:
     def on_batch(done: int, total: int) -> None:
         job.progress.step("evaluating", done, total)
         stop.check("while evaluating; training is done and saved")
@@ -145,7 +146,7 @@ def _evaluate(job: Job, stop: StopRequest) -> Report:
         job.progress.line(f"{changed.code}: {changed.message}")
         found = worst_first([*job.intake.findings, changed])
         write_json(job.run.findings, [finding.to_dict() for finding in found])
-    return report
+    return table, report
 
 
 def _bundle(job: Job) -> Path:
@@ -170,31 +171,30 @@ def _bundle(job: Job) -> Path:
     return target
 
 
-def _report(job: Job) -> Path:
+def _report(job: Job, table: PredictionTable) -> Path:
     from opsin.report.html import write_report
 
     job.progress.line("report  drawing")
     return write_report(
         job.run.path,
         data_root=job.intake.index.root,
-        heatmaps=_heatmaps(job),
+        heatmaps=_heatmaps(job, table),
         spec=job.plan.design.spec,
     )
 
 
-def _heatmaps(job: Job) -> dict[str, NDArray[np.float32]]:
+def _heatmaps(job: Job, table: PredictionTable) -> dict[str, NDArray[np.float32]]:
     """Grad-CAM of the predicted class of the pictures that the report shows as most wrong."""
     from opsin.core.errors import WrongUsage
     from opsin.data.transform import Normalise
     from opsin.explanation.gradcam import grad_cam, last_conv
-    from opsin.report.read import read_predictions
     from opsin.report.worst import worst_pictures
 
     number = {name: index for index, name in enumerate(job.split.classes)}
     normalise = Normalise(job.plan.design.spec)
     model = job.model.to("cpu")
     maps: dict[str, NDArray[np.float32]] = {}
-    for row in worst_pictures(read_predictions(job.run.predictions)):
+    for row in worst_pictures(table):
         image = np.ascontiguousarray(_prepared(job, row.path).transpose(2, 0, 1))
         inputs = normalise(torch.from_numpy(image)[None])
         try:

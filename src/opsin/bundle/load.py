@@ -181,8 +181,8 @@ def _check_content(path: Path, name: str, expected: str) -> None:
 
 
 # Protobuf's field 1 (bytes) = "location". Tag and length are varints, which a parser also takes
-# with more bytes than needed, and of a tag it drops the bits above 32: so only the lowest seven
-# bits of each are looked at.
+# with more bytes than needed, and some drop what is above 32 bits: so only the lowest seven bits
+# of each are looked at.
 _REST = rb"[\x80-\xff]{0,8}[\x00-\x7f]"
 _LOCATION = re.compile(
     rb"(?:\x0a|\x8a" + _REST + rb")(?:\x08|\x88" + _REST + rb")location", re.DOTALL

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from opsin.bundle.predictor import Predictor, as_chw
 from opsin.core.prediction import ClassPrediction
 from opsin.data.decode import Undecodable
-from opsin.data.find import find_pictures as find_pictures
 from opsin.data.record import FileRecord
 from opsin.data.scan import scan
 

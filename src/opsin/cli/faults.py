@@ -13,7 +13,7 @@ from typing import Any
 from typer.exceptions import Abort, TyperException
 
 from opsin.cli.system_faults import system_fault
-from opsin.core.errors import OpsinError
+from opsin.core.errors import NotEnoughMemory, OpsinError, WrongUsage
 from opsin.core.printable import printable
 
 INTERRUPTED = 130
@@ -29,43 +29,47 @@ def run_and_explain(command: Any, words: Sequence[str], *, debug: bool = False) 
         if code == INTERRUPTED:  # Typer has turned the KeyboardInterrupt into this number
             print("\nstopped; nothing half-written was left", file=sys.stderr)
         return code if isinstance(code, int) else 0
-    except TyperException as error:  # usage: what is wrong, the nearest option, where help is
-        show = getattr(error, "show", None)
-        show() if show else print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OpsinError as error:
-        if debug:
-            raise
-        explain(error, as_json=as_json)
-        return error.exit_code
+    except TyperException as error:
+        if as_json:
+            explain(WrongUsage(error.format_message(), code="usage"), as_json=True)
+        else:  # what is wrong, the nearest option, and where help is
+            show = getattr(error, "show", None)
+            show() if show else print(f"error: {error}", file=sys.stderr)
+        return WrongUsage.exit_code
     except (KeyboardInterrupt, Abort):
         print("\nstopped; nothing half-written was left", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         _give_up_output()  # its reader went away (`opsin ... | head`)
         return 0
-    except MemoryError:
-        print("error: not enough memory. To do: a smaller --batch-size", file=sys.stderr)
-        return 7
     except Exception as error:
         if debug:
             raise
-        fault = system_fault(error) if isinstance(error, OSError | UnicodeError) else None
-        if fault is not None:
-            try:
-                sys.stdout.flush()
-                explain(fault, as_json=as_json)
-                sys.stdout.flush()
-            except OSError:  # standard output itself is what cannot be written
-                _give_up_output()
-                explain(fault, as_json=False)
-            return fault.exit_code
-        print(
-            f"internal error: {type(error).__name__}: {error}\n"
-            "This is a bug of Opsin. To do: run again with --debug and report the traceback",
-            file=sys.stderr,
-        )
-        return 70
+        return _say(_fault_of(error), as_json=as_json)
+
+
+def _fault_of(error: Exception) -> OpsinError:
+    """What `error` means to the person; a bug of ours when it means nothing we know."""
+    if isinstance(error, OpsinError):
+        return error
+    if isinstance(error, MemoryError):
+        return NotEnoughMemory("not enough memory", fix="a smaller --batch-size")
+    fault = system_fault(error) if isinstance(error, OSError | UnicodeError) else None
+    return fault or OpsinError(
+        f"internal error: {type(error).__name__}: {error}; this is a bug of Opsin",
+        fix="run again with --debug and report the traceback",
+    )
+
+
+def _say(fault: OpsinError, *, as_json: bool) -> int:
+    try:
+        sys.stdout.flush()
+        explain(fault, as_json=as_json)
+        sys.stdout.flush()
+    except OSError:  # standard output itself is what cannot be written
+        _give_up_output()
+        explain(fault, as_json=False)
+    return fault.exit_code
 
 
 def explain(error: OpsinError, *, as_json: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -138,7 +137,7 @@ def read_record(path: Path) -> Any:
             where=str(path),
             fix=f"opsin train --resume {path.parent}",
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise WrongUsage(
             f"this file of the run cannot be read: {error}", code="run_damaged", where=str(path)
         ) from None

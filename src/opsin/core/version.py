@@ -18,10 +18,8 @@ def code_hash() -> str:
     import hashlib
     from pathlib import Path
 
-    import opsin
-
     digest = hashlib.sha256()
-    root = Path(opsin.__file__).parent
+    root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())

@@ -57,7 +57,12 @@ class Split:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Split:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`. Raises `DataRefused` when a part is missing."""
+        missing = [name for name in ("classes", "seed", "given", "splits") if name not in data]
+        if missing:
+            raise DataRefused(
+                f"split.json is damaged: it lacks {', '.join(missing)}", code="run_damaged"
+            )
         return cls(
             classes=tuple(data["classes"]),
             seed=data["seed"],

@@ -20,8 +20,6 @@ from opsin.training.history import COLUMNS, History
 
 Part = TypeVar("Part")
 
-read_predictions = PredictionTable.read
-
 
 @dataclass(frozen=True)
 class PictureRow:

@@ -24,6 +24,7 @@ from opsin.api.run_result import RunResult
 from opsin.api.verify import verify
 from opsin.bundle.held_folder import HeldFolder
 from opsin.bundle.load import load_bundle
+from opsin.bundle.manifest import Manifest
 from opsin.bundle.pack import staged
 from opsin.bundle.predict_files import Refused, predict_files
 from opsin.bundle.predictor import Predictor, as_chw
@@ -39,12 +40,18 @@ def bundle(trained: RunResult, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained.bundle, tmp_path / "bundle"))
 
 
+def reseal(bundle: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest whose checksum agrees."""
+    whole = Manifest.model_validate(manifest).sealed()
+    (bundle / "manifest.json").write_text(json.dumps(whole.model_dump()))
+
+
 def rewrite(bundle: Path, name: str, data: bytes) -> None:
     """Change a file and let the manifest agree: what an attacker can do, a bad disk cannot."""
     (bundle / name).write_bytes(data)
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["files"][name]["sha256"] = sha256_file(bundle / name)
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    reseal(bundle, manifest)
 
 
 def test_whole_bundle_verifies_and_may_be_moved(bundle: Path) -> None:
@@ -83,7 +90,7 @@ def _linked(bundle: Path) -> None:
 def _outside(bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["files"]["../../etc/passwd"] = manifest["files"]["labels.json"]
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    reseal(bundle, manifest)
 
 
 def _newer(bundle: Path) -> None:
@@ -392,3 +399,18 @@ def test_predictions_of_files_keep_their_order(bundle: Path, tmp_path: Path) -> 
             (alone,) = predictor.probabilities(as_chw([prepared]))
             np.testing.assert_allclose(alone, answer.probabilities, atol=1e-5)
             assert sum(answer.probabilities) == pytest.approx(1, abs=1e-5)
+
+
+def test_every_flipped_bit_of_the_manifest_is_refused(bundle: Path) -> None:
+    path = bundle / "manifest.json"
+    whole = path.read_bytes()
+    draw = random.Random(2)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(ModelRefused):
+            load_bundle(bundle)
+    path.write_bytes(b"[" * 200_000)
+    with pytest.raises(ModelRefused, match="not a manifest"):
+        load_bundle(bundle)

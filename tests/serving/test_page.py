@@ -109,6 +109,7 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && !!document.getElementById('state')")
         self.until("document.getElementById('state').textContent === 'ready'")
+        self.until("document.getElementById('model').textContent !== ''")
 
     def choose(self, *files: Path) -> None:
         root = self.call("DOM.getDocument")["root"]["nodeId"]

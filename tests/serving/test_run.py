@@ -159,7 +159,7 @@ def test_a_signal_before_the_model_is_loaded(
     brake.touch()
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("OPSIN_TEST_BRAKE", str(brake))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from opsin.data.splits import Split
     from opsin.models.build import Design
 
-PARITY_PICTURES = 64
-
 
 def export(
     source: str | Path,
@@ -162,6 +160,7 @@ def _val_pictures(
     """Prepared validation pictures, as many as can still be read."""
     from opsin.core.config import read_config
     from opsin.data.scan import scan
+    from opsin.exporting.parity import PARITY_PICTURES
 
     root = Path(read_config(run.config)["data"])
     ids = [name for name in split.splits["val"][:PARITY_PICTURES] if (root / name).is_file()]

@@ -31,8 +31,6 @@ from opsin.training.interrupt import StopRequest
 from opsin.training.loop import Trainer
 from opsin.training.stages import make_stages
 
-PARITY_PICTURES = 64
-
 
 def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
     """Train what is not trained yet, then evaluate, bundle and report. The run is locked.
@@ -153,6 +151,7 @@ def _bundle(job: Job) -> Path:
     target = job.run.bundle
     if target.exists():
         return target
+    from opsin.exporting.parity import PARITY_PICTURES
     from opsin.exporting.to_bundle import export_bundle
 
     job.progress.line("bundle  exporting, and comparing the graph with the model")

@@ -15,6 +15,7 @@ from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.core.files import sha256_bytes, sha256_file
 from opsin.core.magic import readable, require_kind
 from opsin.core.preprocess import PreprocessSpec
+from opsin.core.run_dir import follow_latest
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def find_bundle(path: Path) -> Path:
 
 
 def _find(path: Path) -> Path:
+    path = follow_latest(path)
     if (path / names.MANIFEST).is_file():
         return path
     if (path / "bundle" / names.MANIFEST).is_file():
@@ -56,11 +58,14 @@ def _find(path: Path) -> Path:
     if not path.exists():
         raise WrongUsage("no such run or bundle", code="no_such_path", where=str(path))
     if (path / "config.yaml").is_file():
+        ended = (path / "metrics.json").is_file()
         raise WrongUsage(
-            "this run has no bundle: it did not end, or was made with --no-bundle",
+            "this run was made without a bundle"
+            if ended
+            else "this run has no bundle: it did not get so far",
             code="no_bundle",
             where=str(path),
-            fix=f"opsin train --resume {path}",
+            fix=f"opsin export {path} -o FOLDER" if ended else f"opsin train --resume {path}",
         )
     raise WrongUsage(
         "neither a run folder nor a bundle (a bundle is a folder with manifest.json)",
@@ -134,7 +139,7 @@ def _manifest(root: Path, raw: bytes) -> Manifest:
     try:
         data = json.loads(raw)
         version = data["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _refused(path, f"not a manifest ({error})", "malformed") from error
     if version != names.SCHEMA:
         raise ModelRefused(
@@ -144,11 +149,18 @@ def _manifest(root: Path, raw: bytes) -> Manifest:
             fix="upgrade opsin, or export the bundle again with this version",
         )
     try:
-        return Manifest.model_validate(data)
+        manifest = Manifest.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise _refused(path, f"field {field}: {first['msg']}", "malformed") from error
+    if manifest.checksum != manifest.seal():
+        raise _refused(
+            path,
+            f"manifest.json: SHA-256 is {manifest.seal()[:12]}…, it says {manifest.checksum[:12]}…",
+            "damaged",
+        )
+    return manifest
 
 
 def _check_place(root: Path, name: str) -> None:

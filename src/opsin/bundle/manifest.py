@@ -5,9 +5,12 @@ Its hashes find damage. They do not prove who made the bundle.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from opsin.core.files import sha256_bytes
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -43,7 +46,8 @@ class Manifest(BaseModel):
 
     `data_hash` is `opsin.data.manifest.data_hash` of the training run: over path, SHA-256 and
     class of every file. `split_hash` is the SHA-256 of its split.json. Both are empty for a model
-    that was not trained here. `parity`: what the comparison with the model measured.
+    that was not trained here. `parity`: what the comparison with the model measured. `checksum`
+    covers the manifest itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +62,16 @@ class Manifest(BaseModel):
     source: str = ""
     parity: dict[str, Any] = {}
     files: dict[str, FileEntry]
+    checksum: str = ""
+
+    def seal(self) -> str:
+        """SHA-256 of everything else in the manifest: what `checksum` must be."""
+        rest = self.model_dump(exclude={"checksum"})
+        return sha256_bytes(json.dumps(rest, sort_keys=True).encode())
+
+    def sealed(self) -> Manifest:
+        """The same with its `checksum`."""
+        return self.model_copy(update={"checksum": self.seal()})
 
 
 class GoldenSample(BaseModel):

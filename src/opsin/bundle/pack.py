@@ -129,7 +129,7 @@ def pack(
         if path.is_file()
     }
     whole = record.model_copy(update={"parity": parity, "files": files})
-    write_json(stage / names.MANIFEST, whole.model_dump())
+    write_json(stage / names.MANIFEST, whole.sealed().model_dump())
     bundle = load_bundle(stage)
     replay_golden(Predictor(bundle))
     return bundle

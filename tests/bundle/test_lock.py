@@ -24,9 +24,9 @@ if sys.argv[2] == "forks":
     child = os.fork()
     if not child:
         lock.release()  # which is not the child's to give back
+        print(os.getpid(), flush=True)  # by now it has dropped its copy
         time.sleep(60)
         os._exit(0)
-    print(child, flush=True)
 else:
     print("held", flush=True)
 time.sleep(60)

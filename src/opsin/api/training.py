@@ -59,7 +59,10 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
                 "stopped at once; whole epochs are saved", exit_code=code, fix=go_on
             ) from None
         except RuntimeError as error:
-            raise _explained(error, job) from error
+            fault = _out_of_memory(error, job)
+            if fault is None:
+                raise
+            raise fault from error
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -72,17 +75,16 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
     return RunResult(job.run.path, report, best.epoch if best else 0, bundle, html)
 
 
-def _explained(error: RuntimeError, job: Job) -> Exception:
-    """Torch raises one class for everything; what its words mean."""
+def _out_of_memory(error: RuntimeError, job: Job) -> NotEnoughMemory | None:
+    """Torch raises one class for everything; its words tell whether memory is meant."""
     text = str(error)
-    if "memory" in text and ("alloc" in text or "out of memory" in text):
-        return NotEnoughMemory(
-            f"a step of {job.config.batch_size} pictures does not fit: "
-            + text.splitlines()[0][:200],
-            where=str(job.run.path),
-            fix="a smaller --batch-size or --image-size",
-        )
-    return error
+    if "memory" not in text or not ("alloc" in text or "out of memory" in text):
+        return None
+    return NotEnoughMemory(
+        f"a step of {job.config.batch_size} pictures does not fit: " + text.splitlines()[0][:200],
+        where=str(job.run.path),
+        fix="a smaller --batch-size or --image-size",
+    )
 
 
 def _train(job: Job, stop: StopRequest, resume_from: Saved | None) -> History:

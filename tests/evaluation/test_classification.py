@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from sklearn import metrics
 
 from opsin.core.report import Report
+from opsin.data.balance import choose_balance
 from opsin.evaluation.classification import evaluate_classification
 from opsin.evaluation.intervals import bootstrap_f1, share
 from opsin.evaluation.predictions import PredictionTable
@@ -127,3 +129,12 @@ def test_predictions_file_round_trip(tmp_path: Path) -> None:
     assert after.values.keys() == before.values.keys()
     for key, value in before.values.items():
         assert after[key].value == pytest.approx(value.value, rel=1e-6)
+
+
+def test_what_was_done_about_class_sizes_is_kept() -> None:
+    found = choose_balance([0] * 30 + [1, 2, 3], [f"class {n}" for n in range(4)])
+    report = evaluate_classification(table(), balance=found.to_dict())
+    again = Report.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert again.tables["balance"]["mode"] == "weights"
+    assert again.tables["balance"]["classes"][1]["count"] == 1
+    assert "balance" not in evaluate_classification(table()).tables

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.models.build import Origin, build, construct, design, find_origin
-from opsin.models.classifier import Classifier, count_parameters
+from opsin.models.classifier import Classifier, DropoutLinear, count_parameters
 from opsin.models.registry import MODELS
 from opsin.models.weights import load_weights
 
@@ -51,6 +52,46 @@ def test_contract(name: str, size: int) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize("name", [*MODELS, "timm:test_resnet", "timm:test_vit"])
+def test_dropout_changes_training_and_nothing_else(name: str) -> None:
+    """Names, counts, first weights and answers are those of the model without; what is dropped is
+    what torch's own layer in front of the head would drop.
+    """
+    plan = design(name, Origin(), image_size=None if "vit" in name else 64)
+    plain, dropping = (build(plan, Origin(), 5, seed=0, dropout=share) for share in (0.0, 0.4))
+    assert count_parameters(plain) == count_parameters(dropping)
+    theirs, ours = plain.state_dict(), dropping.state_dict()
+    assert list(theirs) == list(ours)
+    assert all(torch.equal(theirs[key], ours[key]) for key in theirs)
+    x = torch.rand(2, 3, *plan.spec.size_px)
+    assert torch.equal(plain.eval()(x), dropping.eval()(x))
+
+    features = torch.rand(4, dropping.head.in_features)
+    torch.manual_seed(1)
+    dropped = dropping.head.train()(features)
+    torch.manual_seed(1)
+    assert torch.equal(dropped, nn.Sequential(nn.Dropout(0.4), plain.head)(features))
+    assert not torch.equal(dropped, plain.head(features))
+
+
+def test_dropout_is_checked_and_shown() -> None:
+    head = nn.Linear(4, 2)
+    assert "dropout=0.25" in repr(DropoutLinear(head, 0.25))
+    for share in (-0.1, 1.0):
+        with pytest.raises(WrongUsage, match=r"at least 0 and less than 1, came"):
+            DropoutLinear(head, share)
+
+
+def test_pretrained_weights_fit_a_head_with_dropout(tmp_path: Path) -> None:
+    source = make("tinyvgg", 3)
+    file = tmp_path / "w.safetensors"
+    save_file(source.state_dict(), file)
+    record(file)
+    origin = find_origin("tinyvgg", weights=file)
+    model = build(design("tinyvgg", origin), origin, 3, seed=0, keep_head=True, dropout=0.5)
+    assert torch.equal(model.head.weight, source.head.weight)
 
 
 @pytest.mark.parametrize("name", list(MODELS))

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from opsin.core.errors import WrongUsage
+from opsin.data.balance import choose_balance
 from opsin.evaluation.predictions import PredictionTable
 from opsin.report.html import write_report
 from opsin.report.read import read_run
@@ -54,6 +55,40 @@ def test_every_part_is_there_and_says_the_numbers_of_metrics_json(
     assert page.all("pre") == [f"opsin train {example.data} --config {example.run}/config.yaml"]
     assert "2 pictures under 16 px To do: look" in text
     assert "0/broken.png: truncated" in text
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("weights", ("20, each counts ×0.55", "2, each counts ×5.5")),
+        ("sampling", ("20, each drawn 0.55 times an epoch", "2, each drawn 5.5 times an epoch")),
+        ("none", ("20", "2")),
+    ],
+)
+def test_what_each_class_counted_stands_beside_its_recall(
+    make_run: Make, report: Make, setting: str, says: tuple[str, str]
+) -> None:
+    example = make_run(("cat", "dog"))
+    assert "Learnt from" not in report(example).all("th")
+    balance = choose_balance([0] * 20 + [1] * 2, example.classes, setting).to_dict()
+    wrote = example.wrote.to_dict()
+    for table, shown in [
+        (balance, says),
+        ({"mode": 3}, ()),
+        ([1], ()),
+        (balance | {"classes": [{}]}, ()),
+    ]:
+        wrote["tables"]["balance"] = table
+        (example.run / "metrics.json").write_text(json.dumps(wrote))
+        page = report(example)
+        heads = page.all("th")
+        if not shown:
+            assert "Learnt from" not in heads
+            continue
+        assert heads[heads.index("Recall") + 1] == "Learnt from"
+        cells = page.all("td")
+        for text in shown:
+            assert text in cells
 
 
 def test_confusion_matrix_holds_the_counts(make_run: Make, report: Make) -> None:

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from opsin.core.errors import ModelRefused
-from opsin.training.checkpoint import CheckpointStore, pack_optimizer, unpack_optimizer
+from opsin.training.checkpoint import CheckpointStore
+from opsin.training.snapshot import pack_optimizer, unpack_optimizer
+
+LOSS = "val_loss"
 
 
 def store_with(tmp_path: Path, epochs: int) -> CheckpointStore:
@@ -65,7 +68,7 @@ def test_none_whole(tmp_path: Path) -> None:
 
 def test_half_written_files_are_not_seen_and_go_away(tmp_path: Path) -> None:
     store = store_with(tmp_path, 1)
-    (store.folder / ".epoch-0002.abc.safetensors.1234.tmp").write_bytes(b"half")
+    (store.folder / ".step-00000002.abc.safetensors.1234.tmp").write_bytes(b"half")
     assert store.newest()[1] == []
     store.save(2, {"epoch": 2}, {"model.w": torch.zeros(2)})
     assert not list(store.folder.glob(".*"))
@@ -73,12 +76,12 @@ def test_half_written_files_are_not_seen_and_go_away(tmp_path: Path) -> None:
 
 def test_best_is_found_by_epoch_and_missing_is_explained(tmp_path: Path) -> None:
     store = store_with(tmp_path, 1)
-    store.save_best(3, {"w": torch.ones(2)})
-    store.save_best(4, {"w": torch.zeros(2)})
-    assert store.best(3).tensors["w"][0] == 1
-    store.tidy_best({4})
+    store.save_best(LOSS, 3, {"w": torch.ones(2)})
+    store.save_best(LOSS, 4, {"w": torch.zeros(2)})
+    assert store.best(LOSS, 3).tensors["w"][0] == 1
+    store.tidy_best(LOSS, {4})
     with pytest.raises(ModelRefused, match="best epoch"):
-        store.best(3)
+        store.best(LOSS, 3)
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD, torch.optim.NAdam])
@@ -117,6 +120,29 @@ def test_the_best_of_an_epoch_is_the_one_written_last(tmp_path: Path) -> None:
     """Killed before its checkpoint, then resumed where the bits differ."""
     store = store_with(tmp_path, 1)
     for value in range(8):
-        store.save_best(3, {"w": torch.full((2,), float(value))})
-        assert store.best(3).tensors["w"][0] == value
+        store.save_best(LOSS, 3, {"w": torch.full((2,), float(value))})
+        assert store.best(LOSS, 3).tensors["w"][0] == value
     assert len(list(store.folder.glob("best-*"))) == 1
+
+
+def test_bests_of_several_monitors_keep_apart(tmp_path: Path) -> None:
+    store = store_with(tmp_path, 1)
+    names = ["val_loss", "val_loss_2", "val_recall:a/b", "val_recall:a b", "val_recall:\udcff"]
+    for value, name in enumerate(names):
+        store.save_best(name, 3, {"w": torch.full((2,), float(value))})
+    for value, name in enumerate(names):
+        assert store.best(name, 3).tensors["w"][0] == value
+    store.tidy_best("val_loss", set())
+    with pytest.raises(ModelRefused):
+        store.best("val_loss", 3)
+    assert store.best("val_loss_2", 3).tensors["w"][0] == 1
+
+
+def test_the_same_step_with_its_validation_replaces_the_one_without(tmp_path: Path) -> None:
+    store = store_with(tmp_path, 3)
+    store.save(3, {"epoch": 3, "validated": True}, {"w": torch.zeros(1)})
+    names = sorted(path.name.split(".")[0] for path in store.folder.iterdir())
+    assert names == ["step-00000002", "step-00000003"]
+    saved, _ = store.newest()
+    assert saved
+    assert saved.state == {"epoch": 3, "validated": True}

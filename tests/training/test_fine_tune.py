@@ -34,7 +34,7 @@ def test_head_then_all_layers(digits: Path, tmp_path: Path, augment: str) -> Non
     def newest(run: Path, kind: str) -> dict[str, torch.Tensor]:
         return load_file(sorted((run / "checkpoints").glob(f"{kind}-*"))[-1])
 
-    first, last = newest(head.path, "epoch"), newest(both.path, "epoch")
+    first, last = newest(head.path, "step"), newest(both.path, "step")
     backbone = [k for k in first if k.startswith("model.backbone.") and k.endswith("weight")]
     assert any(not torch.equal(first[k], last[k]) for k in backbone)
     statistics = [k for k in first if "running_" in k]
@@ -56,7 +56,7 @@ def test_frozen_with_and_without_the_store_agree(digits: Path, tmp_path: Path) -
     from opsin.training.checkpoint import CheckpointStore
     from opsin.training.loop import Trainer
     from opsin.training.stage import Stage
-    from opsin.training.stages import make_stages
+    from opsin.training.stages import make_stages, make_step
 
     config = make_config({"data": digits, "model": "lenet", "image_size": 32, "freeze": True})
     plan = prepare(config)
@@ -73,10 +73,13 @@ def test_frozen_with_and_without_the_store_agree(digits: Path, tmp_path: Path) -
         ]  # fmt: skip
         stages = make_stages(config, model, task, *loaders, device=torch.device("cpu"))
         if not stored:
-            head = tuple(model.head.parameters())
-            stages = [Stage("head", 20, 1e-3, model, *loaders, head, (model.backbone,))]
+            step = make_step(
+                config, model, task, model.head.parameters(), device=torch.device("cpu"),
+                frozen=(model.backbone,),
+            )  # fmt: skip
+            stages = [Stage("head", 20, 1e-3, *loaders, step)]
         trainer = Trainer(
-            model, task, stages, checkpoints=CheckpointStore(tmp_path / str(stored)),
+            model, stages, checkpoints=CheckpointStore(tmp_path / str(stored)),
             device=torch.device("cpu"), seed=0,
         )  # fmt: skip
         losses.append([r.values["val_loss"] for r in trainer.fit().records])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import re
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ from opsin.core.errors import WrongUsage
 from opsin.training.schedules import SCHEDULES, make_schedule
 
 STEPS = 120
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def ours(name: str, **options: float) -> list[float]:
@@ -93,3 +98,53 @@ def test_contract(name: str) -> None:
 def test_unknown_schedule() -> None:
     with pytest.raises(WrongUsage, match='did you mean "cosine"'):
         make_schedule("cosinus")
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("draw_schedules", DOCS / "draw_schedules.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def path_of(svg: str, name: str) -> list[tuple[float, float]]:
+    """The points of the path in the group called `name`."""
+    found = re.search(rf'<g id="{re.escape(name)}">\s*<path d="([^"]*)"', svg)
+    assert found, f"{name} is not in the picture"
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+", found[1])]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def test_the_picture_in_the_docs_shows_every_schedule_as_it_is(script: ModuleType) -> None:
+    svg = (DOCS / "schedules.svg").read_text(encoding="utf-8")
+    panels = script.curves()
+    assert set(SCHEDULES) < set(panels)
+    (left, right), (low, high) = script.X_LIMITS, script.Y_LIMITS
+    for name, schedule in panels.items():
+        frame, curve = path_of(svg, f"frame-{name}"), path_of(svg, f"curve-{name}")
+        x0, x1 = min(x for x, _ in frame), max(x for x, _ in frame)
+        bottom, top = max(y for _, y in frame), min(y for _, y in frame)
+        assert len(curve) == script.POINTS + 1
+        for n, (x, y) in enumerate(curve):
+            progress = n / script.POINTS
+            assert left + (right - left) * (x - x0) / (x1 - x0) == pytest.approx(progress, abs=1e-3)
+            share = low + (high - low) * (bottom - y) / (bottom - top)
+            assert share == pytest.approx(schedule(progress), abs=1e-3), (name, progress)
+
+
+def test_the_script_draws_the_picture_in_the_docs(script: ModuleType) -> None:
+    committed, drawn = (DOCS / "schedules.svg").read_text(encoding="utf-8"), script.svg()
+    assert drawn == script.svg()
+    for name in script.curves():
+        for a, b in zip(
+            path_of(drawn, f"curve-{name}"), path_of(committed, f"curve-{name}"), strict=True
+        ):
+            assert a == pytest.approx(b, abs=0.05)
+
+
+def test_the_docs_list_every_schedule_and_no_other() -> None:
+    text = (DOCS / "schedules.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(SCHEDULES)

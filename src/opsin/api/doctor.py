@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from opsin.core.device import hardware, memory, versions
+from opsin.core.device import hardware, memory, pick_device, versions
 from opsin.core.extras import INSTALL, TRAINING
 from opsin.core.files import disk_free
 
@@ -45,9 +45,12 @@ def doctor() -> dict[str, Any]:
 def _devices() -> dict[str, Any]:
     import torch
 
+    from opsin.training.determinism import not_deterministic
+
     return {
         "auto": "cuda" if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "mps": torch.backends.mps.is_available(),
+        "not deterministic": "; ".join(not_deterministic(pick_device("auto"))),
     }

@@ -129,6 +129,7 @@ def _trained(run: RunDir) -> tuple[Design, dict[str, torch.Tensor], str]:
     from opsin.models.weights import read_tensors
     from opsin.training.checkpoint import CheckpointStore
     from opsin.training.history import History
+    from opsin.training.monitor import Monitor
 
     if run.bundle.is_dir():
         from opsin.bundle.load import load_bundle
@@ -140,8 +141,9 @@ def _trained(run: RunDir) -> tuple[Design, dict[str, torch.Tensor], str]:
     config = make_config(read_config(run.config))
     store = CheckpointStore(run.checkpoints)
     saved, _ = store.newest(set_aside=False)
-    best = History.from_list(config.monitor, saved.state["history"]).best if saved else None
-    if best is None:
+    monitor = Monitor(config.monitor)
+    best = History.from_list(monitor, saved.state["history"]).best if saved else None
+    if saved is None or best is None:
         raise WrongUsage(
             "this run has no whole checkpoint",
             code="run_incomplete",
@@ -151,7 +153,11 @@ def _trained(run: RunDir) -> tuple[Design, dict[str, torch.Tensor], str]:
     record = config.weights_record
     origin = find_origin(config.model, weights=config.weights, record=record)
     found = design(config.model, origin, image_size=config.image_size, resize=config.resize)
-    return found, store.best(best.epoch).tensors, data_hash(read_contents(run.manifest))
+    return (
+        found,
+        store.best(monitor.name, best.epoch).tensors,
+        data_hash(read_contents(run.manifest)),
+    )
 
 
 def _val_pictures(

@@ -10,6 +10,7 @@ from opsin.core.config import TrainConfig
 from opsin.core.files import write_json
 from opsin.core.progress import Progress
 from opsin.core.run_dir import RunDir
+from opsin.data.balance import Balance, choose_balance
 from opsin.data.intake import Intake, split_names
 from opsin.data.loader import Loader
 from opsin.data.manifest import write_manifest
@@ -31,6 +32,7 @@ class Job:
     store: PixelStore
     split: Split
     task: Classification
+    balance: Balance
     model: Classifier
     progress: Progress
 
@@ -43,10 +45,22 @@ class Job:
     def learning(self) -> Loader:
         """The loader that the loop learns from."""
         config = self.config
-        return self._loader("train", augment=config.augment, shuffle=True, workers=config.workers)
+        return self._loader(
+            "train",
+            augment=config.augment,
+            shuffle=True,
+            balanced=self.balance.sampling,
+            workers=config.workers,
+        )
 
     def _loader(
-        self, name: str, *, augment: str = "none", shuffle: bool = False, workers: int = 0
+        self,
+        name: str,
+        *,
+        augment: str = "none",
+        shuffle: bool = False,
+        balanced: bool = False,
+        workers: int = 0,
     ) -> Loader:
         return split_loader(
             self.intake,
@@ -58,6 +72,7 @@ class Job:
             batch_size=self.config.batch_size,
             augment=augment,
             shuffle=shuffle,
+            balanced=balanced,
             workers=workers,
             say=self.progress.line,
         )
@@ -68,3 +83,19 @@ class Job:
         write_manifest(run.manifest, intake.index, intake.records, split_names(self.split))
         write_json(run.findings, [finding.to_dict() for finding in intake.findings])
         write_json(run.split, self.split.to_dict())
+
+
+def make_task(config: TrainConfig, intake: Intake, split: Split) -> tuple[Classification, Balance]:
+    """What the outputs mean and how the loss counts them, and what evens out the classes.
+
+    Raises `WrongUsage` for a metric that does not exist.
+    """
+    rows = (intake.index.rows[intake.position[name]] for name in split.splits["train"])
+    balance = choose_balance([row.target for row in rows], split.classes, config.balance)
+    task = Classification(
+        split.classes,
+        loss=config.loss,
+        label_smoothing=config.label_smoothing,
+        class_weights=balance.weights,
+    )
+    return task, balance

@@ -10,6 +10,7 @@ from opsin.api.job import Job
 from opsin.core.printable import printable
 from opsin.core.version import version
 from opsin.models.classifier import count_parameters
+from opsin.training.determinism import not_deterministic
 from opsin.training.stages import GENTLE
 
 SHOWN = 5
@@ -30,10 +31,22 @@ def plan_lines(job: Job) -> list[str]:
             for finding in job.intake.findings
             if finding.code in ("leak", "imbalance")
         ),
+        *(f"       {line}" for line in [job.balance.sentence()] if line),
         f"model  {_model(job)}",
         *_advice(job),
         f"plan   {_plan(job)}",
+        *_bits(job),
         f"run    {job.run.path}",
+    ]
+
+
+def _bits(job: Job) -> list[str]:
+    """What the same seed does not promise, where that is more than other hardware and threads."""
+    device = job.plan.device
+    if device.type == "cpu":
+        return []
+    return ["seed   the same seed gives the same weights, except for:"] + [
+        f"       - {what}" for what in not_deterministic(device)
     ]
 
 

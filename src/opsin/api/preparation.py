@@ -17,6 +17,7 @@ from opsin.data.intake import Intake, pixel_store, read_index, refuse_bad, refus
 from opsin.data.pixels import PixelStore
 from opsin.models.build import Design, Origin, build, design, find_origin
 from opsin.models.classifier import Classifier
+from opsin.training.determinism import not_deterministic
 
 PIXEL_MEMORY_FRAC = 0.4
 
@@ -33,7 +34,13 @@ class Preparation:
 
     def model(self, num_outputs: int) -> Classifier:
         """The module, with its first weights. Raises `WrongUsage`, `ModelRefused`."""
-        return build(self.design, self.origin, num_outputs, seed=self.config.seed)
+        return build(
+            self.design,
+            self.origin,
+            num_outputs,
+            seed=self.config.seed,
+            dropout=self.config.dropout,
+        )
 
     def resolved(self) -> TrainConfig:
         """The settings with everything filled in that was left to be chosen."""
@@ -76,6 +83,7 @@ class Preparation:
             "device": str(self.device),
             "seed": self.config.seed,
             "code_sha256": code_hash(),
+            "not_deterministic": not_deterministic(self.device),
             "cpu": {"threads": torch.get_num_threads(), "memory_format": "contiguous"},
         }
 

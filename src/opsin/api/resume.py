@@ -1,10 +1,8 @@
-"""`opsin train --resume RUN`: go on from the last whole epoch."""
+"""`opsin train --resume RUN`: go on where the run stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from opsin.api.run_result import RunResult
 from opsin.core.config import TrainConfig, learning_settings, make_config, read_config
@@ -15,37 +13,50 @@ from opsin.core.progress import Progress, choose_progress
 from opsin.core.run_dir import RunDir, open_run, point_latest, read_record
 
 
-def resume(run: str | Path, *, progress: Progress | None = None) -> RunResult:
+def resume(
+    run: str | Path,
+    *,
+    epochs: int | None = None,
+    accept_changes: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
     """Go on with an interrupted run; one that is trained gets what it still lacks.
 
-    The weights at the end are those of the uninterrupted run. Raises `WrongUsage` when the data
-    changed (each difference is named), `Locked` while the run is in use, `ModelRefused` when no
-    checkpoint is whole.
+    The weights at the end are those of the uninterrupted run. `epochs`: train up to this many,
+    also when the run had ended. `accept_changes`: where data or settings are not what they were,
+    begin a new run that points to this one.
+
+    Raises `WrongUsage` when data or settings changed (each difference is named), `Locked` while the
+    run is in use, `ModelRefused` when no checkpoint is whole.
     """
     require("torch", purpose="opsin train --resume")
     folder = open_run(Path(run))
     progress = progress or choose_progress()
     try:
         with folder.locked():
-            return _resumed(folder.path, progress)
+            try:
+                return _resumed(RunDir(folder.path), epochs, progress)
+            except WrongUsage as error:
+                if not accept_changes or error.code not in ("settings_changed", "data_changed"):
+                    raise
+                progress.line(f"accepted: {error.message}")
+        return _begun_again(RunDir(folder.path), progress)
     finally:
         progress.close()
 
 
-def _resumed(path: Path, progress: Progress) -> RunResult:
-    from opsin.api.job import Job
+def _resumed(run: RunDir, epochs: int | None, progress: Progress) -> RunResult:
+    from opsin.api.continuation import longer, where_it_was
+    from opsin.api.job import Job, make_task
     from opsin.api.preparation import prepare
     from opsin.api.training import run_training
     from opsin.data.intake import draw_split
     from opsin.data.manifest import contents
     from opsin.data.splits import Split
-    from opsin.tasks.classification import Classification
     from opsin.training.checkpoint import CheckpointStore
 
-    run = RunDir(path)
     config = make_config(read_config(run.config))
-    store_of_checkpoints = CheckpointStore(run.checkpoints)
-    saved, notes = store_of_checkpoints.newest()
+    saved, notes = CheckpointStore(run.checkpoints).newest()
     for note in notes:
         progress.line(note)
     if saved is None and notes:
@@ -56,33 +67,35 @@ def _resumed(path: Path, progress: Progress) -> RunResult:
             fix=f"begin again: opsin train --config {run.config}",
         )
     if saved is not None:
-        _refuse_other_settings(run, saved.state.get("settings", {}), learning_settings(config))
+        refuse_other_settings(run, saved.state["settings"], config)
     plan = prepare(config)
     intake, store = plan.take_in(progress)
     _refuse_changes(run, config, contents(intake.index, intake.records))
+    config, saved = longer(run, config, saved, epochs, progress.line)
     begun = run.split.exists()
     split = Split.from_dict(read_record(run.split)) if begun else draw_split(intake, config)
-    task = Classification(split.classes)
+    task, balance = make_task(config, intake, split)
     model = plan.model(task.num_outputs)
-    job = Job(run, config, plan, intake, store, split, task, model, progress)
+    job = Job(run, config, plan, intake, store, split, task, balance, model, progress)
     if not begun:
         job.write_data_records()
         point_latest(run.path)
-    if saved is None:
-        progress.line("no epoch was finished; beginning at the first")
-    else:
-        progress.line(
-            f"run {path.name}: going on after epoch {saved.state['epoch']} (checkpoint checked)"
-        )
+    progress.line(where_it_was(run, saved))
     return run_training(job, resume_from=saved)
 
 
-def _refuse_other_settings(
-    run: RunDir, before: Mapping[str, Any], config: Mapping[str, Any]
-) -> None:
+def _begun_again(old: RunDir, progress: Progress) -> RunResult:
+    from opsin.api.train import new_run
+
+    config = make_config(read_config(old.config))
+    return new_run(config, progress, follows=old.path)
+
+
+def refuse_other_settings(run: RunDir, before: dict[str, object], config: TrainConfig) -> None:
     """Refuse to go on with other settings, or with a split that is not the one trained on."""
     split = sha256_file(run.split) if run.split.exists() else "missing"
-    now = {**config, "split": split}
+    # More epochs are another question, see `continuation.longer`.
+    now = {**learning_settings(config), "split": split, "epochs": before.get("epochs")}
     found = [
         f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}"
         for name in {**before, **now}
@@ -93,11 +106,12 @@ def _refuse_other_settings(
             f"the run was trained with other settings: {'; '.join(found)}",
             code="settings_changed",
             where=str(run.path),
-            fix=f"put them back, or begin a new run: opsin train --config {run.config}",
+            fix="put them back, or begin a new run: "
+            f"opsin train --resume {run.path} --accept-changes",
         )
 
 
-def _refuse_changes(run: RunDir, config: TrainConfig, now: Mapping[str, tuple[str, str]]) -> None:
+def _refuse_changes(run: RunDir, config: TrainConfig, now: dict[str, tuple[str, str]]) -> None:
     from opsin.data.manifest import differences, read_contents
 
     if not run.manifest.exists():
@@ -108,5 +122,6 @@ def _refuse_changes(run: RunDir, config: TrainConfig, now: Mapping[str, tuple[st
             f"the data changed since this run began: {'; '.join(changed)}",
             code="data_changed",
             where=str(config.data),
-            fix=f"restore the files, or begin a new run: opsin train --config {run.config}",
+            fix="restore the files, or begin a new run: "
+            f"opsin train --resume {run.path} --accept-changes",
         )

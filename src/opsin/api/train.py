@@ -33,7 +33,7 @@ def train(
     resolved = resolve({"data": data} | settings, config)
     progress = progress or choose_progress()
     try:
-        return _new_run(resolved, progress)
+        return new_run(resolved, progress)
     finally:
         progress.close()
 
@@ -90,29 +90,32 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _new_run(config: TrainConfig, progress: Progress) -> RunResult:
+def new_run(config: TrainConfig, progress: Progress, *, follows: Path | None = None) -> RunResult:
+    """A new run folder, trained; `follows` is the run that it takes the place of."""
     # torch and everything that needs it is loaded only once the settings are known to be right.
     progress.step("loading torch", 0, 1)
-    from opsin.api.job import Job
+    from opsin.api.fit import monitors
+    from opsin.api.job import Job, make_task
     from opsin.api.preparation import prepare
     from opsin.api.training import run_training
     from opsin.data.intake import draw_split
-    from opsin.tasks.classification import Classification
 
     progress.step("loading torch", 1, 1)
     plan = prepare(config)
     check_writable(config.project)
     intake, store = plan.take_in(progress)
     split = draw_split(intake, config)
-    task = Classification(split.classes)
+    task, balance = make_task(config, intake, split)
+    monitors(config, task)
     model = plan.model(task.num_outputs)
     config = plan.resolved()
     name = config.name or f"{config.data.name}-{config.model.replace(':', '-')}"
     run = create_run(config.project, _safe(name))
     with run.locked():
         write_config(run.config, config)
-        write_json(run.environment, plan.environment())
-        job = Job(run, config, plan, intake, store, split, task, model, progress)
+        environment = plan.environment()
+        write_json(run.environment, environment | ({"follows": str(follows)} if follows else {}))
+        job = Job(run, config, plan, intake, store, split, task, balance, model, progress)
         job.write_data_records()
         point_latest(run.path)
         return run_training(job)

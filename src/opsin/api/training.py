@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from opsin.api.fit import fit
 from opsin.api.job import Job
 from opsin.api.plan_lines import plan_lines
 from opsin.api.run_result import RunResult
-from opsin.core.config import learning_settings
 from opsin.core.errors import Interrupted, NotEnoughMemory, WrongUsage
 from opsin.core.files import sha256_file, write_json
 from opsin.core.finding import worst_first
@@ -21,15 +21,8 @@ from opsin.data.manifest import contents, data_hash
 from opsin.evaluation.classification import evaluate_classification
 from opsin.evaluation.collect import collect
 from opsin.evaluation.predictions import PredictionTable
-from opsin.training.callback import Callback
-from opsin.training.callbacks.early_stopping import EarlyStopping
-from opsin.training.callbacks.epoch_lines import EpochLines
-from opsin.training.callbacks.history_file import HistoryFile
 from opsin.training.checkpoint import CheckpointStore, Saved
-from opsin.training.history import History
 from opsin.training.interrupt import StopRequest
-from opsin.training.loop import Trainer
-from opsin.training.stages import make_stages
 
 
 def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
@@ -44,7 +37,7 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
     go_on = f"opsin train --resume {job.run.path}"
     with StopRequest(job.progress.line) as stop:
         try:
-            history = _train(job, stop, resume_from)
+            history = fit(job, stop, resume_from)
             table, report = _evaluate(job, stop)
             stop.check("after evaluating")
             bundle = _bundle(job) if job.config.bundle else None
@@ -55,9 +48,9 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
             raise
         except KeyboardInterrupt:
             code = stop.exit_code or 130
-            raise Interrupted(
-                "stopped at once; whole epochs are saved", exit_code=code, fix=go_on
-            ) from None
+            last = CheckpointStore(job.run.checkpoints).last()
+            kept = f"the last checkpoint is {last}" if last else "there is no checkpoint yet"
+            raise Interrupted(f"stopped at once; {kept}", exit_code=code, fix=go_on) from None
         except RuntimeError as error:
             fault = _out_of_memory(error, job)
             if fault is None:
@@ -87,42 +80,6 @@ def _out_of_memory(error: RuntimeError, job: Job) -> NotEnoughMemory | None:
     )
 
 
-def _train(job: Job, stop: StopRequest, resume_from: Saved | None) -> History:
-    config = job.config
-    callbacks: list[Callback] = [HistoryFile(job.run.history), EpochLines(job.progress)]
-    if config.patience:
-        callbacks.append(EarlyStopping(config.patience))
-
-    def on_features(done: int, total: int) -> None:
-        job.progress.step("features", done, total)
-        stop.check("while features were computed")
-
-    stages = make_stages(
-        config,
-        job.model,
-        job.task,
-        job.learning,
-        job.plain["val"],
-        device=job.plan.device,
-        on_batch=on_features,
-    )
-    trainer = Trainer(
-        job.model,
-        job.task,
-        stages,
-        checkpoints=CheckpointStore(job.run.checkpoints),
-        device=job.plan.device,
-        seed=config.seed,
-        optimizer=config.optimizer,
-        weight_decay=config.weight_decay,
-        monitor=config.monitor,
-        callbacks=callbacks,
-        stop=stop,
-        settings=learning_settings(config) | {"split": sha256_file(job.run.split)},
-    )
-    return trainer.fit(resume_from)
-
-
 def _evaluate(job: Job, stop: StopRequest) -> tuple[PredictionTable, Report]:
     def on_batch(done: int, total: int) -> None:
         job.progress.step("evaluating", done, total)
@@ -138,7 +95,10 @@ def _evaluate(job: Job, stop: StopRequest) -> tuple[PredictionTable, Report]:
     )
     table.write(job.run.predictions)
     report = evaluate_classification(
-        table, train_targets=job.plain["train"].dataset.targets, leaks=set(job.split.leaks)
+        table,
+        train_targets=job.plain["train"].dataset.targets,
+        leaks=set(job.split.leaks),
+        balance=job.balance.to_dict(),
     )
     write_json(job.run.metrics, report.to_dict())
     changed = changed_since_scan(job.intake, [i for ids in job.split.splits.values() for i in ids])

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
@@ -47,10 +47,12 @@ def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _annotation(name: str, annotation: Any, text: str, default: Any) -> Any:
     kind = annotation
-    if isinstance(annotation, UnionType):
+    if get_origin(annotation) in (Union, UnionType):
         kind = next(part for part in get_args(annotation) if part is not type(None))
+    if get_origin(kind) in (Annotated, tuple):  # a time, or names with commas between them
+        kind = str
     word = name.replace("_", "-")
-    shown = "" if default is None else f" [{_plain(default)}]"
+    shown = "" if default in (None, ()) else f" [{_plain(default)}]"
     if kind is bool:
         names = [f"--{word}/--no-{word}"]
     else:

@@ -26,6 +26,13 @@ def train(
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML file of settings.", metavar="FILE")
     ] = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="With --resume: begin a new run where data or settings have changed.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Settle the settings only.")] = False,
     show_code: Annotated[bool, typer.Option("--show-code", help="Print the Python twin.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
@@ -38,26 +45,32 @@ def train(
       opsin train photos/
       opsin train photos/ --model timm:mobilenetv2_100 --pretrained --freeze
       opsin train --resume runs/latest
+      opsin train --resume runs/latest --epochs 200
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    if resume is not None and (data is not None or given or config or dry_run):
+    more = {"epochs": given.get("epochs"), "accept_changes": accept_changes or None}
+    again = {name: value for name, value in more.items() if value is not None}
+    if resume is not None and (data is not None or set(given) - {"epochs"} or config or dry_run):
         raise WrongUsage(
-            "--resume goes on with the run's own settings; give nothing beside it",
+            "--resume goes on with the run's own settings; only --epochs and --accept-changes "
+            "may stand beside it",
             where="resume",
             fix="begin a new run for other settings",
         )
+    if accept_changes and resume is None:
+        raise WrongUsage("--accept-changes belongs to --resume RUN", where="accept_changes")
     if show_code:
         if dry_run:
             raise WrongUsage("a --dry-run has no twin; --show-code runs nothing by itself")
         say(
-            code_of("resume", resume)
+            code_of("resume", resume, **again)
             if resume
             else code_of("train", data, **({"config": config} if config else {}), **given)
         )
         return
     progress = choose_progress(quiet=quiet)
     if resume is not None:
-        result = opsin.resume(resume, progress=progress)
+        result = opsin.resume(resume, progress=progress, **again)
     elif dry_run:
         from opsin.api.train import resolve
 

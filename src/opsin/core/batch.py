@@ -1,9 +1,10 @@
-"""`Batch`: what the loop sees."""
+"""`Batch`: what the loop sees; `EpochLoader`: what gives it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -13,18 +14,46 @@ if TYPE_CHECKING:
 class Batch:
     """`inputs`: float32 B C H W (or B F when a frozen backbone has already spoken);
     `targets`: as the task collates them; `ids`: B source ids, in the same order.
+
+    `filler`: stands for nothing. It lets a process take part in a step in which it has no sample;
+    its loss counts zero.
     """
 
     inputs: torch.Tensor
     targets: Any
     ids: tuple[str, ...]
+    filler: bool = False
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        return Batch(self.inputs.to(device), _moved(self.targets, device), self.ids)
+        return replace(self, inputs=self.inputs.to(device), targets=_moved(self.targets, device))
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+class EpochLoader(Protocol):
+    """What gives batches: of pictures, or of features. An epoch is a function of its number alone.
+
+    `share`: (rank, processes). The plan is that of all processes; the batches are the rank's rows,
+    `batch[rank::processes]` of each.
+    """
+
+    share: tuple[int, int]
+
+    @property
+    def size(self) -> int:
+        """Samples in an epoch, of all processes together."""
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        """Positions of each batch, of all processes together."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches from number `start` on (0-based), the same as in the whole epoch.
+
+        Where the rank has no row, a loader that shuffles gives a `Batch.filler`; another leaves
+        the batch out.
+        """
 
 
 def _moved(value: Any, device: torch.device) -> Any:

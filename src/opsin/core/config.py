@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from opsin.core.errors import WrongUsage
 from opsin.core.files import write_text
@@ -27,8 +27,32 @@ Schedule = Literal[
     "slanted_triangular",
     "one_cycle",
     "cyclical",
+    "plateau",
 ]
-Monitor = Literal["val_loss", "val_accuracy"]
+Loss = Literal["cross_entropy", "focal", "bce", "mse", "mae", "huber"]
+Balance = Literal["auto", "none", "weights", "sampling"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+def seconds_of(value: Any) -> float:
+    """Seconds from a number or from words like 90s, 20m, 1.5h. Raises `ValueError`.
+
+    >>> seconds_of("1.5h"), seconds_of("90s"), seconds_of(5)
+    (5400.0, 90.0, 5.0)
+    """
+    units = {"s": 1, "m": 60, "h": 3600}
+    text = str(value).strip().lower()
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError("a time is a number and s, m or h, for example 20m")
+    return seconds
+
+
+Duration = Annotated[float, BeforeValidator(seconds_of)]
 
 
 class TrainConfig(BaseModel):
@@ -56,8 +80,36 @@ class TrainConfig(BaseModel):
     )
     lr: float = Field(1e-3, gt=0, lt=1e6, description="learning rate")
     optimizer: Optimizer = Field("adam", description="adam, adamw, nadam, sgd, rmsprop or adagrad")
+    momentum: float | None = Field(
+        None, ge=0, lt=1, description="of sgd (else 0.9) and rmsprop (else 0)"
+    )
+    nesterov: bool = Field(True, description="sgd looks ahead along its momentum")
     weight_decay: float = Field(
         0.0, ge=0, description="weight decay; biases and norms are left out of it"
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="each block below the head learns at this share of the next"
+    )
+    loss: Loss = Field("cross_entropy", description="cross_entropy, focal, bce, mse, mae or huber")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of each label that is spread over all classes"
+    )
+    balance: Balance = Field(
+        "auto",
+        description="rare classes count more by weights or by sampling; auto: weights above 10:1",
+    )
+    l1: float = Field(0.0, ge=0, description="times the sum of |w|, added to the loss")
+    l2: float = Field(0.0, ge=0, description="times the sum of w squared, added to the loss")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped before the head")
+    clip_norm: float | None = Field(
+        None, gt=0, description="longest gradient, as a norm over all parameters; else any"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="passes a step is cut into; --batch-size stays the whole step"
+    )
+    precision: Precision = Field("float32", description="float32, bfloat16 or float16 arithmetic")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="judge and keep a moving average of the weights (0.99)"
     )
     schedule: Schedule = Field("constant", description="how the rate goes; --lr is its peak")
     warmup_epochs: float = Field(
@@ -66,7 +118,17 @@ class TrainConfig(BaseModel):
     patience: int | None = Field(
         None, ge=1, description="stop after so many epochs without a better monitor; else never"
     )
-    monitor: Monitor = Field("val_loss", description="what decides the best epoch")
+    min_delta: float = Field(0.0, ge=0, description="a smaller gain in the monitor is none")
+    baseline: float | None = Field(
+        None, description="stop when --patience epochs did not beat this value of the monitor"
+    )
+    monitor: str = Field(
+        "val_loss", description="what decides the best epoch: val_ and any metric of the report"
+    )
+    restore_best: bool = Field(True, description="end with the best weights, not with the last")
+    keep_best: tuple[str, ...] = Field(
+        (), description="more metrics whose best weights are kept, with commas between them"
+    )
     val_frac: float = Field(0.2, gt=0, lt=1, description="share of pictures for validation")
     test_frac: float = Field(0.1, gt=0, lt=1, description="share of pictures for the test")
     max_bad_frac: float = Field(
@@ -78,6 +140,22 @@ class TrainConfig(BaseModel):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     workers: int = Field(0, ge=0, le=64, description="processes that decode and augment")
     threads: int | None = Field(None, ge=1, description="of torch; else torch's own choice")
+    processes: int = Field(1, ge=1, le=64, description="that share each step of the training")
+    checkpoint_steps: int | None = Field(
+        None, ge=1, description="steps from one checkpoint to the next; else by time alone"
+    )
+    checkpoint_seconds: float = Field(
+        30.0, ge=0, description="seconds from one checkpoint to the next"
+    )
+    disk_wait: float = Field(
+        600.0, ge=0, description="seconds to wait for room when the disk is full"
+    )
+    max_time: Duration | None = Field(
+        None, description="stop after so long: 90s, 20m, 1.5h, resumed time counted"
+    )
+    samples: int = Field(0, ge=0, le=64, description="validation pictures drawn after each epoch")
+    log_gradients: bool = Field(False, description="write gradients.csv: norms of each layer")
+    log_rates: bool = Field(False, description="write rates.csv: the learning rate of each step")
     project: Path = Field(Path("runs"), description="folder that holds the runs")
     name: str | None = Field(
         None,
@@ -87,10 +165,17 @@ class TrainConfig(BaseModel):
     report: bool = Field(True, description="write report.html")
     bundle: bool = Field(True, description="write the bundle")
 
+    @field_validator("keep_best", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
 
 ELSEWHERE = {
     *("data", "project", "name", "report", "bundle", "workers", "threads", "device"),
-    *("weights_record", "max_bad_frac", "strict", "follow_links"),
+    *("weights_record", "max_bad_frac", "strict", "follow_links", "processes"),
+    *("checkpoint_steps", "checkpoint_seconds", "disk_wait", "max_time", "keep_best"),
+    *("samples", "log_gradients", "log_rates"),
 }
 """Settings that do not decide what is learnt, or that something else is compared for."""
 

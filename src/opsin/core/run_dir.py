@@ -35,6 +35,7 @@ class RunDir:
         self.metrics = path / "metrics.json"
         self.report = path / "report.html"
         self.checkpoints = path / "checkpoints"
+        self.position = path / "checkpoints" / "position.txt"
         self.bundle = path / "bundle"
         self._lock = path / ".lock"
 

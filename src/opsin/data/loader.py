@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from opsin.core.batch import Batch
 from opsin.core.sample import Sample
-from opsin.core.seeding import key_of
+from opsin.data.batch_plan import batch_plan, share_of
 from opsin.data.dataset import ImageDataset
+from opsin.data.shared_memory import shared_memory_note
 from opsin.data.transform import Normalise
 
+_AGAIN = 1 << 32
+"""More epochs than anybody runs: a picture drawn again is augmented as in an epoch of its own."""
 
-def batch_plan(
-    ids: Sequence[str], batch_size: int, *, seed: int, epoch: int, shuffle: bool
-) -> list[list[int]]:
-    """The positions of each batch. A last batch of one joins the one before it, because
-    batch-norm cannot learn from a single row.
-
-    >>> [len(batch) for batch in batch_plan(list("abcdefg"), 3, seed=0, epoch=1, shuffle=True)]
-    [3, 4]
-    """
-    order = list(range(len(ids)))
-    if shuffle:
-        order.sort(key=lambda position: key_of(seed, epoch, ids[position], "order"))
-    batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
-    if shuffle and len(batches) > 1 and len(batches[-1]) == 1:
-        single = batches.pop()
-        batches[-1] += single
-    return batches
+Part = tuple[list[tuple[int, int]], bool]
+"""What the dataset is asked for, as (epoch, position), and whether the batch is a filler."""
 
 
 class Loader:
     """`loader.epoch(n)` iterates over the batches of epoch n.
 
     `workers`: processes that decode and augment; 0 does it here. The tensors are the same, also
-    when a worker is lost: then the rest is done here, and `say` is told.
+    when a worker is lost: then the rest is done here, and `say` is told. `balanced`: an epoch has
+    as many samples as ever, each class drawn equally often. `share`: see `EpochLoader`.
     """
 
     def __init__(
@@ -50,14 +43,17 @@ class Loader:
         *,
         batch_size: int,
         shuffle: bool = False,
+        balanced: bool = False,
         workers: int = 0,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._say = say
         self.dataset = dataset
         self.batch_size = batch_size
-        self.shuffle = shuffle
+        self.shuffle = shuffle or balanced
+        self.balanced = balanced
         self.workers = workers
+        self.share = (0, 1)
         self._collate_targets = collate_targets
         self._normalise = Normalise(dataset.store.spec)
 
@@ -67,47 +63,103 @@ class Loader:
         return len(self.dataset)
 
     def plan(self, epoch: int) -> list[list[int]]:
-        """The positions of each batch of `epoch`."""
+        """The positions of each batch of `epoch`, of all processes together."""
         data = self.dataset
         return batch_plan(
-            data.ids, self.batch_size, seed=data.seed, epoch=epoch, shuffle=self.shuffle
+            data.ids,
+            self.batch_size,
+            seed=data.seed,
+            epoch=epoch,
+            shuffle=self.shuffle,
+            balance=data.targets if self.balanced else None,
         )
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of `epoch`: inputs float32 B C H W, normalised."""
-        keys = [[(epoch, position) for position in batch] for batch in self.plan(epoch)]
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from number `start` on: inputs float32 B C H W, normalised."""
+        drawn: Counter[int] = Counter()
+        plan = []
+        for rows in self.plan(epoch):
+            keys = []
+            for row in rows:
+                keys.append((epoch + _AGAIN * drawn[row], row))
+                drawn[row] += 1
+            plan.append(keys)
+        parts = share_of(plan[start:], self.share, fill=self.shuffle)
+        yield from self._unbroken(parts)
+
+    def once(self) -> Iterator[Batch]:
+        """Every sample once, in the order of the dataset, whatever the share and the balance."""
+        keys = [(0, position) for position in range(len(self.dataset))]
+        size = self.batch_size
+        yield from self._unbroken(
+            [(keys[at : at + size], False) for at in range(0, len(keys), size)]
+        )
+
+    def _unbroken(self, parts: list[Part]) -> Iterator[Batch]:
         given = 0
         try:
-            for batch in self._batches(keys, self.workers):
+            for batch in self._batches(parts, self.workers):
                 given += 1
                 yield batch
-        except RuntimeError as error:
+            return
+        except (RuntimeError, OSError) as error:
             if not self.workers or "DataLoader worker" not in str(error):
                 raise
-            # Order and draws are keyed, so going on here gives the batches the worker would have.
-            self._say(f"a loader worker was lost; going on without workers ({error})")
-            self.workers = 0
-            yield from self._batches(keys[given:], 0)
+            tall, wide = self.dataset.store.spec.prepared_px
+            largest = max(len(keys) for keys, _ in parts)
+            note = shared_memory_note(error, self.workers, largest * 3 * tall * wide)
+            self._say(f"a loader worker was lost{note}; going on without workers ({_last(error)})")
+        # Here the error and with it the other workers are gone, or torch would report them lost in
+        # the middle of anything. Order and draws are keyed, so these are the batches they owe.
+        self.workers = 0
+        yield from self._batches(parts[given:], 0)
 
-    def _batches(self, keys: list[list[tuple[int, int]]], workers: int) -> Iterator[Batch]:
+    def _batches(self, parts: list[Part], workers: int) -> Iterator[Batch]:
         loader: DataLoader[Any] = DataLoader(
             self.dataset,  # type: ignore[arg-type]  # keyed by (epoch, position)
-            batch_sampler=keys,
+            batch_sampler=[keys for keys, _ in parts],
             num_workers=workers,
             collate_fn=self._gather,
             worker_init_fn=_quiet_worker,
+            # Else each epoch would move the generator that belongs to everybody.
+            generator=torch.Generator(),
         )
-        for pixels, targets, ids in loader:
-            yield Batch(self._normalise(pixels), targets, ids)
+        for (_, filler), (pixels, targets, ids) in zip(parts, loader, strict=True):
+            yield Batch(self._normalise(pixels), targets, ids, filler)
 
     def _gather(self, samples: list[Sample[Any]]) -> tuple[torch.Tensor, Any, tuple[str, ...]]:
         pixels = torch.from_numpy(np.stack([sample.image for sample in samples]))
+        if get_worker_info() is not None:
+            # Left to the queue's own thread, a lack of shared memory would lose the batch unsaid.
+            pixels.share_memory_()  # type: ignore[no-untyped-call]
         targets = self._collate_targets([sample.target for sample in samples])
         return pixels, targets, tuple(sample.source_id for sample in samples)
 
 
+def _last(error: BaseException) -> str:
+    """The last line of an error: of a worker's, the one below its traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
 def _quiet_worker(_worker: int) -> None:
-    """One thread, and deaf to Ctrl-C: the parent decides when to stop."""
+    """One thread, deaf to Ctrl-C, and to SIGTERM from anybody but the parent.
+
+    A signal to the whole process group must not end the worker before the parent has saved. Where
+    the system does not tell who sent it (macOS, Windows) the worker ends, and its work is done by
+    the parent.
+    """
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_heed, args=(os.getppid(),), daemon=True).start()
+
+
+def _heed(parent: int) -> None:
+    """End this process when `parent` sends SIGTERM."""
+    if sys.platform == "linux":
+        while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+            pass
+        os._exit(0)

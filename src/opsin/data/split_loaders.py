@@ -23,14 +23,23 @@ def split_loader(
     batch_size: int,
     augment: str = "none",
     shuffle: bool = False,
+    balanced: bool = False,
     workers: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Loader:
-    """The loader of split `name`; without `augment` and `shuffle` it is the same every epoch."""
+    """The loader of split `name`; without `augment`, `shuffle` and `balanced` it is the
+    same every epoch.
+    """
     ids = split.splits[name]
     rows = [intake.position[source_id] for source_id in ids]
     targets = [intake.index.rows[row].target for row in rows]
     dataset = ImageDataset(store, rows, targets, ids, seed=seed, augment=augment)
     return Loader(
-        dataset, collate_targets, batch_size=batch_size, shuffle=shuffle, workers=workers, say=say
+        dataset,
+        collate_targets,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        balanced=balanced,
+        workers=workers,
+        say=say,
     )

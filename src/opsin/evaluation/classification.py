@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from opsin.core.report import Report, Value
 from opsin.evaluation.intervals import LEVEL, RESAMPLES, bootstrap_f1, bootstrapped, share
 from opsin.evaluation.predictions import PredictionTable
+from opsin.tasks.class_scores import each_class, log_loss, macro_f1
 
 
 def evaluate_classification(
@@ -17,12 +19,14 @@ def evaluate_classification(
     *,
     train_targets: Sequence[int] | None = None,
     leaks: Collection[str] = (),
+    balance: Mapping[str, Any] | None = None,
 ) -> Report:
     """Every metric of every split in `table`.
 
     `train_targets`: class indices of the training pictures, for the majority baseline; without
     them the baseline is the split's own most frequent class. `leaks`: source ids that are in
-    training as well; each split that has some gets a second slice, "without_leaks".
+    training as well; each split that has some gets a second slice, "without_leaks". `balance`: what
+    was done about classes of different size (`Balance.to_dict`), kept as the table "balance".
     """
     report = Report(
         settings={
@@ -33,6 +37,8 @@ def evaluate_classification(
             "classes": list(table.classes),
         }
     )
+    if balance is not None:
+        report.tables["balance"] = dict(balance)
     majority = _majority(train_targets) if train_targets is not None else None
     for split in table.splits:
         rows = table.rows(split)
@@ -67,12 +73,9 @@ def _add_slice(
         majority = _majority(true.tolist())
     report.add(split, slice_, "accuracy", share(int((true == predicted).sum()), count))
     report.add(split, slice_, "baseline_accuracy", share(int((true == majority).sum()), count))
-    from sklearn.metrics import f1_score
-
-    present = np.union1d(true, predicted)
-    macro = float(f1_score(true, predicted, labels=present, average="macro", zero_division=0))
-    report.add(split, slice_, "macro_f1", bootstrapped(macro, count, *f1_interval))
-    report.add(split, slice_, "log_loss", Value(float(table.loss[rows].mean()), count))
+    f1 = bootstrapped(macro_f1(true, predicted), count, *f1_interval)
+    report.add(split, slice_, "macro_f1", f1)
+    report.add(split, slice_, "log_loss", Value(log_loss(table.loss[rows]), count))
 
 
 def _add_classes(
@@ -84,11 +87,7 @@ def _add_classes(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
 ) -> None:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    true, predicted = table.true[rows], table.predicted[rows]
-    labels = range(len(table.classes))
-    f1 = precision_recall_fscore_support(true, predicted, labels=list(labels), zero_division=0)[2]
+    f1 = each_class(table.true[rows], table.predicted[rows], len(table.classes))["f1"]
     for index, name in enumerate(table.classes):
         slice_ = f"class:{name}"
         hits, support = int(confusion[index, index]), int(confusion[index].sum())

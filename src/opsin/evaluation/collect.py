@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from opsin.core.batch import Batch
+from opsin.core.batch import EpochLoader
 from opsin.evaluation.predictions import PredictionTable
 from opsin.tasks.task import Task
-
-
-class EpochLoader(Protocol):
-    """What gives batches: of pictures, or of features."""
-
-    @property
-    def size(self) -> int:
-        """Samples in an epoch."""
-
-    def plan(self, epoch: int) -> list[list[int]]:
-        """Positions of each batch."""
-
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches."""
 
 
 def collect(

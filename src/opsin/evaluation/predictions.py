@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsin.core.run_dir import write_rows
+from opsin.tasks.class_scores import sample_losses
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,7 @@ class PredictionTable:
     @property
     def loss(self) -> NDArray[np.float64]:
         """Negative log-probability of the true class in nats, N; at most 34.5 (1e-15)."""
-        chosen = self.probabilities[np.arange(len(self.true)), self.true]
-        return -np.log(np.clip(chosen, 1e-15, 1.0))
+        return sample_losses(self.probabilities, self.true)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Row numbers of one split."""

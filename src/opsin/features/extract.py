@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from opsin.core.batch import Batch
+from opsin.data.batch_plan import share_of
 from opsin.data.loader import Loader
 
 
@@ -18,7 +19,8 @@ class FeatureLoader:
 
     `backbone` (in evaluation mode) is asked once about each picture, when the first batch is
     wanted, so a stage that is over never computes anything. The pictures must not be augmented:
-    features of one random view are not the picture's; raises `ValueError`.
+    features of one random view are not the picture's; raises `ValueError`. Each process asks
+    about every picture, whatever its share of the batches.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class FeatureLoader:
         self._device = device
         self._on_batch = on_batch
         self._features: torch.Tensor | None = None
+        self.share = (0, 1)
 
     @property
     def size(self) -> int:
@@ -45,34 +48,30 @@ class FeatureLoader:
         return self._loader.size
 
     def plan(self, epoch: int) -> list[list[int]]:
-        """The positions of each batch of `epoch`."""
+        """The positions of each batch of `epoch`, of all processes together."""
         return self._loader.plan(epoch)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of `epoch`: inputs float32 B F."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from number `start` on: inputs float32 B F."""
         if self._features is None:
             self._features = self._extract()
         data = self._loader.dataset
-        for rows in self.plan(epoch):
+        parts = share_of(self.plan(epoch)[start:], self.share, fill=self._loader.shuffle)
+        for rows, filler in parts:
             yield Batch(
                 self._features[rows],
                 self._collate_targets([data.targets[row] for row in rows]),
                 tuple(data.ids[row] for row in rows),
+                filler,
             )
 
     def _extract(self) -> torch.Tensor:
-        data = self._loader.dataset
-        position = {source_id: row for row, source_id in enumerate(data.ids)}
-        found: list[tuple[list[int], torch.Tensor]] = []
+        found: list[torch.Tensor] = []
         done = 0
         self._backbone.to(self._device).eval()
         with torch.no_grad():
-            for batch in self._loader.epoch(0):
-                outputs = self._backbone(batch.inputs.to(self._device)).cpu()
-                found.append(([position[source_id] for source_id in batch.ids], outputs))
+            for batch in self._loader.once():
+                found.append(self._backbone(batch.inputs.to(self._device)).cpu())
                 done += len(batch)
-                self._on_batch(done, len(data))
-        features = torch.empty(len(data), found[0][1].shape[1] if found else 0)
-        for rows, outputs in found:
-            features[rows] = outputs
-        return features
+                self._on_batch(done, self.size)
+        return torch.cat(found) if found else torch.empty(0, 0)

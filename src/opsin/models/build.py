@@ -13,7 +13,7 @@ from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.core.preprocess import PreprocessSpec, Resize
 from opsin.core.registry import unknown
 from opsin.core.seeding import torch_seed
-from opsin.models.classifier import Classifier
+from opsin.models.classifier import Classifier, DropoutLinear
 from opsin.models.hub import download_weights
 from opsin.models.record import WeightsRecord, read_record, safe_options
 from opsin.models.registry import MODELS
@@ -106,16 +106,24 @@ def construct(plan: Design, num_outputs: int) -> Classifier:
 
 
 def build(
-    plan: Design, origin: Origin, num_outputs: int, *, seed: int, keep_head: bool = False
+    plan: Design,
+    origin: Origin,
+    num_outputs: int,
+    *,
+    seed: int,
+    keep_head: bool = False,
+    dropout: float = 0.0,
 ) -> Classifier:
     """The module with its first weights: drawn from `seed`, then those of `origin` put in.
 
-    `keep_head`: the origin's own head stays (a pretrained model used as it is). torch's global
-    generator is left as it was.
+    `keep_head`: the origin's own head stays (a pretrained model used as it is). `dropout`: share of
+    the head's inputs that is dropped in training mode. torch's global generator is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "weights"))
         model = construct(plan, num_outputs)
+    if dropout:
+        model.head = DropoutLinear(model.head, dropout)
     if origin.weights is not None:
         load_weights(model, origin.weights, keep_head=keep_head)
     return model

@@ -24,6 +24,31 @@ class Classifier(nn.Module):
         return outputs
 
 
+class DropoutLinear(nn.Linear):
+    """`linear` with the share `dropout` of its inputs dropped in training mode, for any shape that
+    `nn.Linear` takes. Raises `WrongUsage` for a share outside [0, 1).
+
+    A linear layer itself, and not a layer before one: the names of its weights stay, so bundles
+    and weights files do not know of it, and a head that learns alone from stored features has it.
+    """
+
+    def __init__(self, linear: nn.Linear, dropout: float) -> None:
+        if not 0 <= dropout < 1:
+            raise WrongUsage(f"must be at least 0 and less than 1, came {dropout}", where="dropout")
+        # Nothing is drawn here: the first weights are those of the run without dropout.
+        super().__init__(linear.in_features, linear.out_features, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        self.dropout = dropout
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Float32 B F to B outputs."""
+        return super().forward(nn.functional.dropout(x, self.dropout, self.training))
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows of it."""
+        return f"{super().extra_repr()}, dropout={self.dropout}"
+
+
 def flat_size(backbone: nn.Module, in_chans: int, image_size: int) -> int:
     """The number of features F that `backbone` makes of a square picture.
 

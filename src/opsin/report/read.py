@@ -16,7 +16,8 @@ from opsin.core.finding import Finding
 from opsin.core.report import Report
 from opsin.data.splits import LeftOut, Split
 from opsin.evaluation.predictions import PredictionTable
-from opsin.training.history import COLUMNS, History
+from opsin.training.history import History
+from opsin.training.monitor import Monitor
 
 Part = TypeVar("Part")
 
@@ -76,8 +77,7 @@ def read_run(folder: Path) -> Run:
     nothing: dict[str, Any] = {}
     no_pictures: tuple[PictureRow, ...] = ()
     config = part("config.yaml", read_config, nothing)
-    monitor = str(config.get("monitor"))
-    monitor = monitor if monitor in COLUMNS else "val_loss"
+    monitor = Monitor(str(config.get("monitor", "val_loss")))
     pictures = part("manifest.csv", read_manifest, no_pictures)
     split = part("split.json", lambda path: Split.from_dict(read_json(path)), None)
     return Run(

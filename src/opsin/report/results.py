@@ -4,12 +4,13 @@ confusion matrix's rows are the only arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from opsin.core.report import Report, Value
 from opsin.report.data_facts import MANY_CLASSES
-from opsin.report.numbers import interval, percent
+from opsin.report.numbers import count, interval, percent
 
 COLUMNS = ("accuracy", "macro_f1", "log_loss", "baseline_accuracy")
 
@@ -39,12 +40,15 @@ class SplitLine:
 
 @dataclass(frozen=True)
 class ClassLine:
-    """One class: how many pictures, precision, recall and F1."""
+    """One class: how many pictures, precision, recall and F1. `training`: from how many pictures
+    it was learnt and what they counted, "" where that was not recorded.
+    """
 
     name: str
     support: float
     cells: tuple[Cell, Cell, Cell]
     f1: float
+    training: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ def split_lines(report: Report) -> list[SplitLine]:
 def class_lines(report: Report, split: str, classes: Sequence[str]) -> list[ClassLine]:
     """Precision, recall and F1 of each class, in the order of the class list."""
     lines = []
+    training = training_texts(report)
     for name in classes:
         precision, recall, f1, support = (
             get(report, split, f"class:{name}", metric)
@@ -118,9 +123,31 @@ def class_lines(report: Report, split: str, classes: Sequence[str]) -> list[Clas
                 support.value if support else 0,
                 (cell(precision), cell(recall), cell(f1)),
                 f1.value if f1 else 0,
+                training.get(name, ""),
             )
         )
     return lines
+
+
+def training_texts(report: Report) -> dict[str, str]:
+    """For each class from how many pictures it was learnt, and by what they were balanced; empty
+    where there is no such record or none that can be understood.
+    """
+    table: Any = report.tables.get("balance")
+    try:
+        mode = table["mode"]
+        return {row["name"]: _training(mode, row) for row in table["classes"]}
+    except (TypeError, KeyError, ValueError, ZeroDivisionError):
+        return {}
+
+
+def _training(mode: str, row: Mapping[str, Any]) -> str:
+    pictures = count(row["count"])
+    if mode == "weights":
+        return f"{pictures}, each counts ×{row['weight']:.2g}"
+    if mode == "sampling":
+        return f"{pictures}, each drawn {row['draws'] / row['count']:.2g} times an epoch"
+    return pictures
 
 
 def confusion(report: Report, split: str, classes: Sequence[str]) -> Confusion | None:

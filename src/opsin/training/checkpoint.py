@@ -1,14 +1,16 @@
 """Checkpoints: one file each, written whole, its checksum in its name.
 
-`epoch-0007.<sha256>.safetensors` holds tensors and, as metadata, a JSON state. Two are kept, so a
-damaged newest one costs an epoch and no more. safetensors accepts most flipped bits, therefore the
-checksum is ours.
+`step-00000840.<sha256>.safetensors` holds tensors and, as metadata, a JSON state. Two are kept, so
+a damaged newest one costs a few steps and no more. safetensors accepts most flipped bits, therefore
+the checksum is ours.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 import torch
 
-from opsin.core.errors import ModelRefused, NoRoom
+from opsin.core.errors import ModelRefused
 from opsin.core.files import no_room, sha256_bytes, write_bytes
 
 KEEP = 2
@@ -38,11 +40,16 @@ class CheckpointStore:
         self.folder = folder
 
     def save(
-        self, epoch: int, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+        self, step: int, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
     ) -> None:
-        """Write the checkpoint of `epoch`, then drop all but the newest two. Raises `NoRoom`."""
-        self._write(f"epoch-{epoch:04d}", state, tensors)
-        for path in self._all("epoch")[:-KEEP]:
+        """Write the checkpoint after `step` steps in all, then drop all but the newest two.
+        Raises `NoRoom`.
+        """
+        written = self._write(f"step-{step:08d}", state, tensors)
+        # Twins are the same step twice: in its epoch, and with the validation after it.
+        twins = [p for p in self._all("step") if _number(p) == step and p != written]
+        older = [p for p in self._all("step") if _number(p) != step]
+        for path in [*twins, *older[: 1 - KEEP]]:
             path.unlink(missing_ok=True)
 
     def newest(self, *, set_aside: bool = True) -> tuple[Saved | None, list[str]]:
@@ -50,13 +57,17 @@ class CheckpointStore:
         unless `set_aside` is off (a reader that does not hold the run).
         """
         notes: list[str] = []
-        for path in reversed(self._all("epoch")):
+        for path in reversed(self._all("step")):
             saved = self._read(path)
             if saved is not None:
+                if notes:
+                    notes[-1] += f"; using {_stem(path)}"
                 return saved, notes
             aside = path.with_name(f"{path.name}.damaged")
-            stem = path.name.partition(".")[0]
-            notes.append(f"checkpoint {stem} is damaged (SHA-256 differs); kept as {aside.name}")
+            notes.append(
+                f"checkpoint {_stem(path)} is damaged ({path.name}: SHA-256 differs); "
+                f"kept as {aside.name}"
+            )
             if not set_aside:
                 continue
             try:
@@ -64,39 +75,47 @@ class CheckpointStore:
             except OSError as error:
                 raise no_room(aside, error) from error
         if not notes:
-            notes = [f"{path.name} was damaged" for path in self.folder.glob("epoch-*.damaged")]
+            notes = [f"{path.name} was damaged" for path in self.folder.glob("step-*.damaged")]
         return None, notes
 
-    def save_best(self, epoch: int, tensors: Mapping[str, torch.Tensor]) -> None:
+    def last(self) -> str:
+        """The name of the newest checkpoint, unread; empty when there is none."""
+        found = self._all("step")
+        return _stem(found[-1]) if found else ""
+
+    def save_best(self, monitor: str, epoch: int, tensors: Mapping[str, torch.Tensor]) -> None:
         """Write the weights of `epoch` as the best so far; `tidy_best` drops older ones."""
-        written = self._write(f"best-{epoch:04d}", {"epoch": epoch}, tensors)
-        for path in self._all("best"):
+        stem = f"best-{slug(monitor)}-{epoch:04d}"
+        written = self._write(stem, {"epoch": epoch, "monitor": monitor}, tensors)
+        for path in self.folder.glob(f"{stem}.*.safetensors"):
             # Left by a run that was killed before its checkpoint, and gave other bits then.
-            if _epoch(path) == epoch and path != written:
+            if path != written:
                 path.unlink(missing_ok=True)
 
-    def tidy_best(self, keep: Collection[int]) -> None:
+    def tidy_best(self, monitor: str, keep: Collection[int]) -> None:
         """Drop every best but those of `keep`, the epochs that the kept checkpoints refer to."""
-        for path in self._all("best"):
-            if _epoch(path) not in keep:
+        for path in self._all(f"best-{slug(monitor)}"):
+            if _number(path) not in keep:
                 path.unlink(missing_ok=True)
 
-    def best(self, epoch: int) -> Saved:
+    def best(self, monitor: str, epoch: int) -> Saved:
         """The weights of the best epoch. Raises `ModelRefused` when they are gone or damaged."""
-        for path in self._all("best"):
-            if _epoch(path) == epoch:
+        for path in self._all(f"best-{slug(monitor)}"):
+            if _number(path) == epoch:
                 saved = self._read(path)
                 if saved is not None:
                     return saved
         raise ModelRefused(
-            f"the weights of the best epoch ({epoch}) are missing or damaged",
+            f"the weights of the best epoch ({epoch}, by {monitor}) are missing or damaged",
             code="best_damaged",
             where=str(self.folder),
             fix="train again; the run's other files are whole",
         )
 
     def _all(self, kind: str) -> list[Path]:
-        return sorted(self.folder.glob(f"{kind}-*.safetensors"), key=_epoch)
+        name = re.compile(rf"{re.escape(kind)}-\d+")
+        found = [p for p in self.folder.glob("*.safetensors") if name.fullmatch(_stem(p))]
+        return sorted(found, key=lambda path: (_number(path), path.name))
 
     def _write(
         self, stem: str, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
@@ -115,14 +134,7 @@ class CheckpointStore:
             metadata={"state": json.dumps(state)},
         )
         path = self.folder / f"{stem}.{sha256_bytes(data)}.safetensors"
-        try:
-            write_bytes(path, data)
-        except NoRoom as error:
-            whole = self._all("epoch")
-            kept = f"; kept: {whole[-1].name.partition('.')[0]}" if whole else ""
-            raise NoRoom(
-                error.message + kept, code=error.code, where=str(path), fix=error.fix
-            ) from error
+        write_bytes(path, data)
         return path
 
     def _read(self, path: Path) -> Saved | None:
@@ -136,38 +148,21 @@ class CheckpointStore:
         return Saved(path, json.loads(header["__metadata__"]["state"]), load(data))
 
 
-def _epoch(path: Path) -> int:
-    """The epoch in a checkpoint's name; names sort as text, epochs as numbers."""
-    return int(path.name.partition(".")[0].rpartition("-")[2])
+def slug(monitor: str) -> str:
+    """A monitor's name as part of a file name; two that look alike keep apart.
+
+    >>> slug("val_loss"), slug("val_recall:cat/dog")
+    ('val_loss', 'val_recall_cat_dog-95a1')
+    """
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", monitor)[:80]
+    digest = hashlib.blake2b(monitor.encode("utf-8", "surrogateescape"), digest_size=2)
+    return plain if plain == monitor else f"{plain}-{digest.hexdigest()}"
 
 
-def pack_optimizer(
-    optimizer: torch.optim.Optimizer,
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """An optimizer's state as JSON and tensors named `optimizer.<parameter>.<name>`."""
-    full = optimizer.state_dict()
-    numbers: dict[str, dict[str, Any]] = {}
-    tensors: dict[str, torch.Tensor] = {}
-    for index, entries in full["state"].items():
-        for name, value in entries.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value
-            else:
-                numbers.setdefault(str(index), {})[name] = value
-    return {"groups": full["param_groups"], "numbers": numbers}, tensors
+def _stem(path: Path) -> str:
+    return path.name.partition(".")[0]
 
 
-def unpack_optimizer(
-    optimizer: torch.optim.Optimizer,
-    state: Mapping[str, Any],
-    tensors: Mapping[str, torch.Tensor],
-) -> None:
-    """Put back what `pack_optimizer` took."""
-    entries: dict[int, dict[str, Any]] = {
-        int(index): dict(values) for index, values in state["numbers"].items()
-    }
-    for key, tensor in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            entries.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": entries, "param_groups": state["groups"]})
+def _number(path: Path) -> int:
+    """The step or epoch in a name; names sort as text, these as numbers."""
+    return int(_stem(path).rpartition("-")[2])

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from opsin.core.errors import NumbersWrong
 from opsin.core.run_dir import read_rows, write_rows
+from opsin.training.monitor import Monitor
 
 COLUMNS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 _OTHER = ("epoch", "stage", "lr", "seconds")
@@ -25,29 +27,42 @@ class EpochRecord:
     seconds: float
 
 
+Best = EpochRecord | None
+
+
 @dataclass
 class History:
     """All epochs so far. The best is derived from them, so nothing else has to be saved."""
 
-    monitor: str
+    monitor: Monitor
     records: list[EpochRecord] = field(default_factory=list)
 
     @property
     def best(self) -> EpochRecord | None:
-        """The first epoch with the best monitored value, of those that have one."""
-        sign = -1 if self.monitor.endswith("loss") else 1
-        known = [record for record in self.records if self.monitor in record.values]
-        return max(known, key=lambda r: sign * r.values[self.monitor], default=None)
+        """The best epoch of all stages by the first monitor."""
+        return self.best_by(self.monitor)
 
-    @property
-    def since_best(self) -> int:
-        """Epochs of the present stage since it had its best value."""
+    def best_by(self, monitor: Monitor, records: Sequence[EpochRecord] | None = None) -> Best:
+        """The first epoch that no later one beats, of those that have the value."""
+        best: Best = None
+        for record in self.records if records is None else records:
+            value = record.values.get(monitor.name)
+            if value is not None and (
+                best is None or monitor.better(value, best.values[monitor.name])
+            ):
+                best = record
+        return best
+
+    def of_stage(self, name: str) -> list[EpochRecord]:
+        """The epochs of one stage."""
+        return [record for record in self.records if record.stage == name]
+
+    def since_best(self, monitor: Monitor) -> int:
+        """Epochs of the present stage since `monitor` had its best value."""
         if not self.records:
             return 0
-        sign = -1 if self.monitor.endswith("loss") else 1
-        stage = [r for r in self.records if r.stage == self.records[-1].stage]
-        best = max(stage, key=lambda r: sign * r.values[self.monitor])
-        return self.records[-1].epoch - best.epoch
+        best = self.best_by(monitor, self.of_stage(self.records[-1].stage))
+        return self.records[-1].epoch - best.epoch if best else 0
 
     def write(self, path: Path) -> None:
         """`history.csv`: columns epoch, stage, lr, the means, seconds."""
@@ -66,7 +81,7 @@ class History:
         write_rows(path, ["epoch", "stage", "lr", *names, "seconds"], rows)
 
     @classmethod
-    def read(cls, monitor: str, path: Path) -> History:
+    def read(cls, monitor: Monitor, path: Path) -> History:
         """The history in a file that `write` made; a value that is absent or not finite is not
         among the `values`. Raises `KeyError`, `TypeError`, `ValueError`, `OSError`.
         """
@@ -83,6 +98,17 @@ class History:
         return [asdict(record) for record in self.records]
 
     @classmethod
-    def from_list(cls, monitor: str, rows: Sequence[dict[str, Any]]) -> History:
+    def from_list(cls, monitor: Monitor, rows: Sequence[dict[str, Any]]) -> History:
         """The inverse of `to_list`."""
         return cls(monitor, [EpochRecord(**row) for row in rows])
+
+
+def refuse_nan(record: EpochRecord) -> None:
+    """Raise `NumbersWrong` when a value of an epoch is not finite."""
+    for name, value in record.values.items():
+        if not math.isfinite(value):
+            raise NumbersWrong(
+                f"{name} became {value} at epoch {record.epoch}; the last checkpoint is kept",
+                code="diverged",
+                fix="a lower rate (--lr), or look at the pictures with opsin check",
+            )

@@ -39,10 +39,19 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self.exit_code is not None
+
+    def fault(self, where: str) -> Interrupted:
+        """What to raise, saying `where` the work stopped."""
+        return Interrupted(f"stopped {where}", exit_code=self.exit_code or 130)
+
     def check(self, where: str) -> None:
         """Raise `Interrupted`, saying `where`, if somebody asked to stop."""
-        if self.exit_code is not None:
-            raise Interrupted(f"stopped {where}", exit_code=self.exit_code)
+        if self.asked:
+            raise self.fault(where)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         again = self.exit_code is not None

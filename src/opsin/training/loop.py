@@ -1,64 +1,77 @@
-"""The one loop. It knows stages, a task and callbacks, and no kind of problem."""
+"""The one loop. It knows stages, steps and callbacks, and no kind of problem."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
-from opsin.core.errors import NumbersWrong
+from opsin.core.batch import Batch
+from opsin.core.errors import DataRefused
 from opsin.core.seeding import torch_seed
-from opsin.evaluation.collect import EpochLoader
-from opsin.tasks.task import Task
-from opsin.training.callback import Ask, BatchRecord, Callback
-from opsin.training.checkpoint import CheckpointStore, Saved, pack_optimizer, unpack_optimizer
-from opsin.training.history import EpochRecord, History
+from opsin.training import events
+from opsin.training.best import BestWeights
+from opsin.training.callback import Ask, Callback, Scale
+from opsin.training.checkpoint import CheckpointStore, Saved
+from opsin.training.determinism import reproducible
+from opsin.training.history import EpochRecord, History, refuse_nan
+from opsin.training.hooks import Hooks
 from opsin.training.interrupt import StopRequest
-from opsin.training.optim import make_optimizer
+from opsin.training.monitor import Monitor
+from opsin.training.position import Position
+from opsin.training.processes import ALONE, Processes
+from opsin.training.saving import Saving
+from opsin.training.snapshot import put_back, take, unpack_step
 from opsin.training.stage import Stage
+from opsin.training.step import Moment
+from opsin.training.sums import Sums
 
 
 class Trainer:
     """Train `model` through `stages`; `fit` returns the history and leaves the best weights in it.
 
-    `model` is what checkpoints hold; each stage names the module that it calls. A run that is
-    killed and resumed from its last whole epoch ends with the same bits, because order and
-    draws are keyed by (seed, epoch) and nothing else carries state.
+    `model` is what checkpoints hold; each stage's step names the module that it calls. A run that
+    is killed and resumed ends with the same bits: order and draws are keyed by (seed, epoch, step),
+    and everything else that a step depends on is in the checkpoint.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        task: Task,
         stages: Sequence[Stage],
         *,
         checkpoints: CheckpointStore,
         device: torch.device,
         seed: int,
-        optimizer: str = "adam",
-        weight_decay: float = 0.0,
-        monitor: str = "val_loss",
+        monitors: Sequence[Monitor] = (Monitor("val_loss"),),
         callbacks: Sequence[Callback] = (),
+        saving: Saving | None = None,
         stop: StopRequest | None = None,
+        processes: Processes = ALONE,
+        restore_best: bool = True,
         settings: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
-        self.task = task
         self.stages = list(stages)
         self.checkpoints = checkpoints
         self.device = device
         self.seed = seed
-        self.optimizer_name = optimizer
-        self.weight_decay = weight_decay
-        self.callbacks = list(callbacks)
+        self.best = BestWeights(checkpoints, monitors)
+        self.history = History(monitors[0])
+        self.hooks = Hooks(callbacks)
+        self.saving = saving or Saving()
         self.stop = stop or StopRequest()
+        self.processes = processes
+        self.restore_best = restore_best
         self.settings = settings or {}
         """What a resumed run must have in common with this one; kept in every checkpoint."""
-        self.history = History(monitor)
+        self.at = Position()
+        self.sums = Sums()
+        self._clock = time.monotonic()
 
     @property
     def epochs(self) -> int:
@@ -66,156 +79,170 @@ class Trainer:
         return sum(stage.epochs for stage in self.stages)
 
     def fit(self, resume_from: Saved | None = None) -> History:
-        """Run the stages that are not done. Raises `NumbersWrong`, `Interrupted`, `NoRoom`."""
-        state = resume_from.state if resume_from else None
-        if resume_from and state:
-            self.history = History.from_list(self.history.monitor, state["history"])
-            self.model.load_state_dict(_model_part(resume_from.tensors))
+        """Run what is not done. Raises `NumbersWrong`, `Interrupted`, `NoRoom`, `WrongUsage`."""
+        if resume_from:
+            put_back(self, resume_from)
         self.model.to(self.device)
-        for callback in self.callbacks:
-            callback.on_train_start(self.history, self.epochs)
-        # What torch draws itself is seeded step by step; the caller's generator stays untouched.
-        with torch.random.fork_rng(devices=_generators(self.device)):
-            for number, stage in enumerate(self.stages):
-                if state and (number < state["stage"] or self._ended(number, state)):
-                    continue
-                continued = state is not None and number == state["stage"]
-                self._run_stage(number, stage, resume_from if continued else None)
-        self._use_best()
-        for callback in self.callbacks:
-            callback.on_train_end(self.history)
+        try:
+            with reproducible(self.device):
+                self.hooks.tell(
+                    events.TrainStart(self.model, self.history, self.epochs, self.at.total)
+                )
+                for number in range(self.at.stage, len(self.stages)):
+                    continued = resume_from if number == self.at.stage else None
+                    self._run_stage(number, continued)
+                if self.restore_best:
+                    self.best.use(self.model, self.history)
+                self.hooks.tell(events.TrainEnd(self.model, self.history))
+            self.hooks.raise_failed()
+        except BaseException as error:
+            self.hooks.tell(events.Failure(error, self.history))
+            raise
         return self.history
 
-    def _ended(self, number: int, state: dict[str, Any]) -> bool:
-        return bool(number == state["stage"] and state["stage_ended"])
-
-    def _run_stage(self, number: int, stage: Stage, saved: Saved | None) -> None:
-        if saved is None and number > 0:
-            self._use_best()
-        optimizer = make_optimizer(
-            self.optimizer_name, stage.learning, lr=stage.lr, weight_decay=self.weight_decay
-        )
-        if saved is not None:
-            unpack_optimizer(optimizer, saved.state["optimizer"], saved.tensors)
-        done = sum(record.stage == stage.name for record in self.history.records)
+    def _run_stage(self, number: int, saved: Saved | None) -> None:
+        stage = self.stages[number]
+        done = len(self.history.of_stage(stage.name))
+        if saved and (self.at.stage_ended or done >= stage.epochs):
+            return
+        if not saved:
+            if number:
+                self.best.use(self.model, self.history)
+            self.at = Position(stage=number, total=self.at.total)
+        stage.step.begin(self.device, self.processes)
+        if saved:
+            unpack_step(stage.step, saved.state["learner"], saved.tensors)
+        self.hooks.tell(events.StageStart(stage.name, stage.step.module, saved is not None))
+        self.hooks.raise_failed()
         for in_stage in range(done + 1, stage.epochs + 1):
-            epoch = len(self.history.records) + 1
-            started = time.monotonic()
-            values = self._train_epoch(stage, optimizer, epoch, in_stage)
-            values |= self._validate(stage, epoch)
-            _refuse_nan(values, epoch)
-            rate = optimizer.param_groups[0]["lr"]
-            seconds = round(time.monotonic() - started, 4)
-            record = EpochRecord(epoch, stage.name, rate, values, seconds)
-            self.history.records.append(record)
-            if self.history.best is record:
-                self.checkpoints.save_best(epoch, self.model.state_dict())
-            answers = [callback.on_epoch_end(record, self.history) for callback in self.callbacks]
-            ended = in_stage == stage.epochs or Ask.STOP in answers
-            self._save(epoch, number, ended, optimizer)
-            if ended:
+            self._run_epoch(stage, in_stage)
+            if self.at.stage_ended:
                 return
-            self._stop_if_asked(f"after epoch {epoch}")
 
-    def _train_epoch(
-        self, stage: Stage, optimizer: torch.optim.Optimizer, epoch: int, in_stage: int
-    ) -> dict[str, float]:
-        stage.learn_mode()
-        sums: dict[str, torch.Tensor] = {}
-        steps = len(stage.train.plan(epoch))
-        for step, batch in enumerate(stage.train.epoch(epoch), start=1):
-            batch = batch.to(self.device)
-            torch.manual_seed(torch_seed(self.seed, epoch, step, "step"))
-            outputs = stage.module(batch.inputs)
-            losses = self.task.loss(outputs, batch)
-            mean = losses.mean()
-            loss = float(mean.detach())
-            if not math.isfinite(loss):
-                raise NumbersWrong(
-                    f"loss became {loss} at epoch {epoch}, step {step} of {steps}; "
-                    "the weights of the last whole epoch are kept",
-                    code="diverged",
-                    fix=f"a lower rate, for example --lr {stage.lr / 10:g}",
-                )
-            for group in optimizer.param_groups:
-                group["lr"] = stage.rate(in_stage, step, steps)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(mean)
-            optimizer.step()
-            with torch.no_grad():
-                self._add(sums, "train_loss", losses.detach())
-                for name, values in self.task.scores(outputs, batch).items():
-                    self._add(sums, f"train_{name}", values)
-            record = BatchRecord(epoch, self.epochs, step, steps, loss)
-            for callback in self.callbacks:
-                callback.on_batch_end(record)
-            self._stop_if_asked(f"in epoch {epoch}, after step {step} of {steps}")
-        return _means(sums, stage.train)
+    def _run_epoch(self, stage: Stage, in_stage: int) -> None:
+        epoch = len(self.history.records) + 1
+        self._clock = time.monotonic() - self.at.seconds
+        start = events.EpochStart(epoch, self.epochs, stage.name, self.history)
+        scales = [each.factor for each in self.hooks.tell(start) if isinstance(each, Scale)]
+        plan = stage.train.plan(epoch)
+
+        def rate(step: int) -> float:
+            return stage.rate(in_stage, step, len(plan)) * math.prod(scales)
+
+        enough = self._learn(stage, epoch, [len(batch) for batch in plan], rate)
+        means = self.sums.means("train_", self.processes)
+        self.hooks.tell(events.ValidationStart(epoch, self.model))
+        values = self._validate(stage, epoch)
+        if values is not None:
+            last = rate(max(1, self.at.step))
+            record = EpochRecord(epoch, stage.name, last, means | values, self._seconds())
+            refuse_nan(record)
+            self.history.records.append(record)
+            self.best.note(self.model, self.history)
+        self.hooks.tell(events.ValidationEnd(epoch, self.model, values or {}))
+        if values is None:
+            self._stop(f"while epoch {epoch} was validated")
+        end = events.EpochEnd(self.history.records[-1], self.history, self.epochs)
+        asks = self.hooks.tell(end)
+        ended, due, stop = self.processes.any(
+            enough or in_stage == stage.epochs or Ask.STOP in asks,
+            Ask.SAVE in asks or self.saving.due(self.at.total),
+            self.stop.asked or self.hooks.failed is not None,
+        )
+        self.at = Position(self.at.stage, ended, total=self.at.total)
+        self.sums = Sums()
+        last_of_all = ended and self.at.stage == len(self.stages) - 1
+        if stop and not last_of_all:
+            self._stop(f"after epoch {epoch}")
+        if due or ended:
+            self._save()
+
+    def _learn(
+        self, stage: Stage, epoch: int, sizes: Sequence[int], rate: Callable[[int], float]
+    ) -> bool:
+        """The steps of an epoch that are left; whether a callback asked to end the stage."""
+        steps = len(sizes)
+        stage.step.learn_mode()
+        skippers = self.hooks.listens(events.Event.BATCH_START)
+        for batch in stage.train.epoch(epoch, self.at.step):
+            step = self.at.step + 1
+            seed = torch_seed(self.seed, epoch, step, self.processes.rank, "step")
+            moment = Moment(epoch, step, steps, rate(step), sizes[step - 1], seed)
+            torch.manual_seed(seed)
+            skip = skippers and self._skip(batch, moment)
+            loss = math.nan if skip else self._step(stage, batch.to(self.device), moment)
+            self.at.step, self.at.total = step, self.at.total + 1
+            end = events.BatchEnd(epoch, self.epochs, step, steps, self.at.total, loss, moment.rate)
+            asks = self.hooks.tell(end)
+            stop, enough, due = self.processes.any(
+                self.stop.asked or self.hooks.failed is not None,
+                Ask.STOP in asks,
+                Ask.SAVE in asks or self.saving.due(self.at.total),
+            )
+            if stop:
+                self._stop(f"in epoch {epoch}, after step {step} of {steps}")
+            if enough:
+                return True
+            if due and step < steps:
+                self.at.seconds = self._seconds()
+                self._save()
+        if self.at.step < steps:
+            raise DataRefused(
+                f"the loader gave {self.at.step} of {steps} batches in epoch {epoch}",
+                code="loader_ended",
+                fix="let its length say how many batches it gives",
+            )
+        return False
+
+    def _step(self, stage: Stage, batch: Batch, moment: Moment) -> float:
+        def before_update(optimizer: torch.optim.Optimizer, loss: float) -> None:
+            module = stage.step.module
+            where = (moment.epoch, moment.step, moment.steps)
+            self.hooks.tell(events.UpdateStart(*where, loss, batch, module, optimizer))
+
+        values = stage.step.learn(batch, moment, before_update)
+        if not batch.filler:
+            self.sums.add(values)
+        return float(values["loss"].mean())
+
+    def _skip(self, batch: Batch, moment: Moment) -> bool:
+        start = events.BatchStart(moment.epoch, moment.step, moment.steps, batch)
+        return self.processes.any(Ask.SKIP in self.hooks.tell(start))[0]
 
     @torch.no_grad()
-    def _validate(self, stage: Stage, epoch: int) -> dict[str, float]:
-        stage.module.eval()
-        sums: dict[str, torch.Tensor] = {}
+    def _validate(self, stage: Stage, epoch: int) -> dict[str, float] | None:
+        """Means and metrics over the validation samples; None when somebody asked to stop."""
+        stage.step.evaluate_mode()
+        self.processes.same_buffers(stage.step.module)
+        names = [each.name for each in self.best.monitors]
+        meter = stage.step.meter([name[4:] for name in names if name.startswith("val_")])
+        sums = Sums()
         for batch in stage.val.epoch(epoch):
-            batch = batch.to(self.device)
-            outputs = stage.module(batch.inputs)
-            self._add(sums, "val_loss", self.task.loss(outputs, batch))
-            for name, values in self.task.scores(outputs, batch).items():
-                self._add(sums, f"val_{name}", values)
-        return _means(sums, stage.val)
+            sums.add(stage.step.evaluate(batch.to(self.device), meter))
+            if self.stop.asked and self.processes.size == 1:
+                return None
+        means = sums.means("val_", self.processes)
+        others = meter.compute(self.processes.gather)
+        return means | {f"val_{name}": value for name, value in others.items()}
 
-    @staticmethod
-    def _add(sums: dict[str, torch.Tensor], name: str, values: torch.Tensor) -> None:
-        total = values.double().sum()
-        sums[name] = sums[name] + total if name in sums else total
+    def _stop(self, where: str) -> NoReturn:
+        if self.at.step:
+            self.at.seconds = self._seconds()
+        self._save()
+        self.hooks.raise_failed()
+        raise self.stop.fault(f"{where}; saved as {self.checkpoints.last()}")
 
-    def _save(self, epoch: int, stage: int, ended: bool, optimizer: torch.optim.Optimizer) -> None:
-        optimizer_state, tensors = pack_optimizer(optimizer)
-        tensors |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        state = {
-            "epoch": epoch,
-            "stage": stage,
-            "stage_ended": ended,
-            "history": self.history.to_list(),
-            "optimizer": optimizer_state,
-            "threads": torch.get_num_threads(),
-            "settings": self.settings,
-        }
-        self.checkpoints.save(epoch, state, tensors)
-        # The spare checkpoint needs the best of its own history.
-        histories = [self.history, History(self.history.monitor, self.history.records[:-1])]
-        self.checkpoints.tidy_best({h.best.epoch for h in histories if h.best})
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._clock, 4)
 
-    def _use_best(self) -> None:
-        if self.history.best:
-            saved = self.checkpoints.best(self.history.best.epoch)
-            self.model.load_state_dict(saved.tensors)
+    def _save(self) -> None:
+        state, tensors = take(self)
 
-    def _stop_if_asked(self, where: str) -> None:
-        done = len(self.history.records)
-        self.stop.check(f"{where}; {done} whole epoch{'' if done == 1 else 's'} saved")
+        def write() -> None:
+            self.best.write()
+            self.checkpoints.save(self.at.total, state, tensors)
+            self.best.tidy(self.history)
 
-
-def _generators(device: torch.device) -> list[torch.device]:
-    """The devices, beside the processor, whose generators the loop seeds."""
-    return [device] if device.type == "cuda" else []
-
-
-def _refuse_nan(values: dict[str, float], epoch: int) -> None:
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise NumbersWrong(
-                f"{name} became {value} at epoch {epoch}; the weights of the last whole epoch "
-                "are kept",
-                code="diverged",
-                fix="a lower rate (--lr), or look at the pictures with opsin check",
-            )
-
-
-def _model_part(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    prefix = "model."
-    return {k[len(prefix) :]: value for k, value in tensors.items() if k.startswith(prefix)}
-
-
-def _means(sums: dict[str, torch.Tensor], loader: EpochLoader) -> dict[str, float]:
-    return {name: float(total) / loader.size for name, total in sums.items()}
+        if self.processes.rank == 0:
+            self.saving.patiently(write, self.stop, self.checkpoints.last())
+        self.saving.saved(self.at.total)

@@ -29,6 +29,7 @@ SCHEDULES = Registry(
             "slanted_triangular",
             "one_cycle",
             "cyclical",
+            "plateau",
         )
     ],
 )
@@ -106,6 +107,11 @@ def cyclical(progress: float, *, cycles: int = 4, low: float = 0.1) -> float:
     """`cycles` triangles between `low` and 1. Source: Smith, Cyclical learning rates (2017)."""
     inside = (progress * cycles) % 1.0
     return low + (1 - low) * (1 - abs(2 * inside - 1))
+
+
+def plateau(progress: float) -> float:
+    """The peak rate, which `callbacks/plateau.py` lowers when the monitor no longer gets better."""
+    return 1.0
 
 
 def with_warmup(schedule: Schedule, warmup: float) -> Schedule:

@@ -1,0 +1,98 @@
+"""A batch in parts, so that it fits into memory; the step stays the whole batch's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from opsin.core.batch import Batch
+from opsin.core.errors import NotEnoughMemory
+
+
+class MicroBatch:
+    """How many samples go through the model at once.
+
+    `accumulate`: parts that each batch is cut into from the start. `size`: what the memory was
+    found to bear, None while nothing is known.
+    """
+
+    def __init__(self, accumulate: int = 1, *, say: Callable[[str], None] = lambda text: None):
+        self.accumulate = accumulate
+        self.size: int | None = None
+        self.say = say
+
+    def parts(self, batch: Batch) -> list[Batch]:
+        """The batch in parts of nearly equal length, in order."""
+        count = len(batch)
+        pieces = min(count, self.accumulate)
+        if self.size is not None:
+            pieces = max(pieces, -(-count // self.size))
+        if pieces <= 1:
+            return [batch]
+        edges = [count * n // pieces for n in range(pieces + 1)]
+        return [part(batch, start, stop) for start, stop in pairwise(edges)]
+
+    def halve(self, batch: Batch, error: BaseException, *, batch_norm: bool) -> None:
+        """Half the size that was too large. Raises `NotEnoughMemory` when that was one sample."""
+        tried = max(len(each) for each in self.parts(batch))
+        if tried <= 1:
+            raise NotEnoughMemory(
+                f"one sample at a time does not fit: {str(error).splitlines()[0][:200]}",
+                fix="a smaller --image-size, a smaller --model, or --precision bfloat16",
+            ) from error
+        self.size = tried // 2
+        changes = (
+            "batch-norm now sees parts, which makes that another step than the whole batch's"
+            if batch_norm
+            else "the step is the same"
+        )
+        self.say(
+            f"out of memory: {tried} samples at once are too many, going on with {self.size}; "
+            f"the batch stays {len(batch)}: {changes}"
+        )
+
+
+def part(batch: Batch, start: int, stop: int) -> Batch:
+    """The samples `start` to `stop` (not included)."""
+    return Batch(batch.inputs[start:stop], _cut(batch.targets, start, stop), batch.ids[start:stop])
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory is meant. Torch raises RuntimeError for nearly everything."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or ("alloc" in text and "memory" in text)
+    )
+
+
+def batches_that_fit(
+    batch: Batch, micro: MicroBatch, ask: Callable[[Batch], Any]
+) -> Iterator[tuple[Batch, Any]]:
+    """Each part with what `ask` says of it; where memory runs out, parts are halved and asked
+    again. For passes that learn nothing.
+    """
+    left = batch
+    while len(left):
+        head = micro.parts(left)[0]
+        try:
+            answer = ask(head)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            micro.halve(head, error, batch_norm=False)
+            continue
+        yield head, answer
+        left = part(left, len(head), len(left))
+
+
+def _cut(targets: Any, start: int, stop: int) -> Any:
+    if isinstance(targets, dict):
+        return {name: _cut(value, start, stop) for name, value in targets.items()}
+    if isinstance(targets, tuple):
+        return tuple(_cut(value, start, stop) for value in targets)
+    return targets[start:stop]

@@ -1,0 +1,18 @@
+"""Where the loop stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Position:
+    """Whole epochs are in the history; `step` counts inside the next one, `total` over all.
+    `seconds`: what this epoch has taken so far.
+    """
+
+    stage: int = 0
+    stage_ended: bool = False
+    step: int = 0
+    total: int = 0
+    seconds: float = 0.0

@@ -44,6 +44,24 @@ def test_same_features_order_and_batches(digits: Path) -> None:
                 torch.testing.assert_close(model.backbone(a.inputs), b.inputs, atol=1e-4, rtol=0)
 
 
+def test_start_share_and_balance_are_those_of_the_pictures(digits: Path) -> None:
+    paths = [p for p in sorted(digits.rglob("*.png"))[:41] if p.stat().st_size > 100]
+    store = PixelStore(paths, PreprocessSpec(size_px=(32, 32)), budget_bytes=0)
+    targets = [0] * (len(paths) - 4) + [1] * 4
+    ids = [p.as_posix() for p in paths]
+    data = ImageDataset(store, range(len(paths)), targets, ids, seed=0)
+    pictures = Loader(data, torch.tensor, batch_size=8, balanced=True)
+    pictures.share = (2, 3)
+    made = FeatureLoader(torch.nn.Flatten(), pictures, torch.tensor, device=CPU)
+    assert made.share == (0, 1)
+    for share in ((0, 1), (1, 3), (8, 9)):
+        pictures.share = made.share = share
+        for a, b in zip(pictures.epoch(3, 2), made.epoch(3, 2), strict=True):
+            assert (a.ids, a.filler) == (b.ids, b.filler)
+            assert torch.equal(a.inputs.flatten(1), b.inputs)
+            assert torch.equal(a.targets, b.targets)
+
+
 def test_augmented_pictures_are_refused(digits: Path) -> None:
     paths = sorted(digits.rglob("*.png"))[:3]
     store = PixelStore(paths, PreprocessSpec(size_px=(32, 32)), budget_bytes=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from opsin.report.plots import learning_curve
 from opsin.training.history import EpochRecord, History
+from opsin.training.monitor import Monitor
 
 
 def history(losses: list[float | None], stages: str = "") -> list[EpochRecord]:
@@ -25,13 +26,13 @@ def history(losses: list[float | None], stages: str = "") -> list[EpochRecord]:
 
 def test_the_best_epoch_is_found_among_gaps(tmp_path: Path) -> None:
     records = history([0.5, 0.2, None, 0.2, 0.9])
-    History("val_loss", records).write(tmp_path / "history.csv")
+    History(Monitor("val_loss"), records).write(tmp_path / "history.csv")
     for monitor in ("val_loss", "val_accuracy"):
-        read = History.read(monitor, tmp_path / "history.csv")
+        read = History.read(Monitor(monitor), tmp_path / "history.csv")
         assert read.records == records
         assert read.best == records[1]
-    assert History("val_loss", history([None])).best is None
-    assert History("val_loss").best is None
+    assert History(Monitor("val_loss"), history([None])).best is None
+    assert History(Monitor("val_loss")).best is None
 
 
 def test_curve_marks_best_epoch_stages_and_baseline() -> None:

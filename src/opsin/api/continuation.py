@@ -8,6 +8,7 @@ from dataclasses import replace
 from opsin.core.config import TrainConfig, write_config
 from opsin.core.errors import WrongUsage
 from opsin.core.run_dir import RunDir
+from opsin.core.words import plural
 from opsin.training.checkpoint import Saved
 from opsin.training.schedules import make_schedule
 from opsin.training.stages import GENTLE
@@ -25,10 +26,10 @@ def where_it_was(run: RunDir, saved: Saved | None) -> str:
     total, epochs = position["total"], len(saved.state["history"])
     if reached is not None and reached <= total:
         broken = ""
-    inside = f", {position['step']} of them in epoch {epochs + 1}" if position["step"] else ""
+    inside = f", and {plural(position['step'], 'step')} of epoch {epochs + 1}"
     return (
         f"run {run.path.name} {broken}going on after step {total} "
-        f"({epochs} whole epochs{inside}; checkpoint checked)"
+        f"({plural(epochs, 'whole epoch')}{inside if position['step'] else ''}; checkpoint checked)"
     )
 
 

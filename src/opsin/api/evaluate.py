@@ -26,6 +26,8 @@ def evaluate(
     Raises `WrongUsage`, `DataRefused`, `ModelRefused`.
     """
     require("sklearn", purpose="opsin evaluate")
+    from opsin.core.config import read_config
+    from opsin.data.balance import choose_balance
     from opsin.data.splits import Split
     from opsin.evaluation.classification import evaluate_classification
     from opsin.evaluation.predictions import PredictionTable
@@ -51,7 +53,13 @@ def evaluate(
             fix=f"opsin train --resume {folder.path} writes it again",
         ) from error
     targets = table.true[table.rows("train")].tolist()
-    return evaluate_classification(table, train_targets=targets or None, leaks=set(split.leaks))
+    setting = read_config(folder.config).get("balance", "none")
+    return evaluate_classification(
+        table,
+        train_targets=targets or None,
+        leaks=set(split.leaks),
+        balance=choose_balance(targets, split.classes, setting).to_dict() if targets else None,
+    )
 
 
 def _on_new_data(path: Path, data: Path, progress: Progress) -> Report:

@@ -95,6 +95,7 @@ def unique(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _run(path: Path, output: Path, progress: Progress) -> Bundle:
+    from opsin.core.config import read_config
     from opsin.core.run_dir import open_run, read_record
     from opsin.data.splits import Split
     from opsin.exporting.to_bundle import export_bundle
@@ -103,7 +104,7 @@ def _run(path: Path, output: Path, progress: Progress) -> Bundle:
 
     run = open_run(path)
     split = Split.from_dict(read_record(run.split))
-    task = Classification(split.classes)
+    task = Classification(split.classes, loss=str(read_config(run.config)["loss"]))
     plan, tensors, recorded = _trained(run)
     model = construct(plan, task.num_outputs)
     model.load_state_dict(tensors)

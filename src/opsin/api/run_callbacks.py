@@ -44,9 +44,9 @@ def writing_callbacks(job: Job) -> list[Callback]:
     """Those that tell people and write files: the first process has them."""
     config, run, say = job.config, job.run, job.progress.line
     found: list[Callback] = [
+        PositionFile(run.position),
         HistoryFile(run.history, say),
         EpochLines(job.progress),
-        PositionFile(run.position),
     ]
     if config.log_rates:
         found.append(RateLog(run.path / "rates.csv", say))

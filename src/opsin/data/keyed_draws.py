@@ -1,4 +1,4 @@
-"""Datasets that draw for themselves, from torch, numpy or `random`: their draws by a key as well."""
+"""Datasets that draw for themselves, from torch, numpy or `random`: their draws by a key."""
 
 from __future__ import annotations
 

@@ -143,8 +143,9 @@ class OwnLoader:
         if self.loader.collate_fn is default_collate:
             # It makes a list of columns of what each sample has as a tuple.
             targets = _columns(targets)
-        for part in _tensors([inputs, targets]):
-            if part.ndim == 0 or len(part) != len(ids):
+        for part in _columns_of((inputs, targets)):
+            rows = len(part) if not isinstance(part, torch.Tensor) or part.ndim else 0
+            if rows != len(ids):
                 raise WrongUsage(
                     f"a batch of {len(ids)} samples has {_shown(part)}; wanted is a row for each",
                     code="wrong_batch",
@@ -155,19 +156,23 @@ class OwnLoader:
 
     def _draw(self, epoch: int) -> Plan:
         own = self.loader
-        holders = (own, own.sampler, own.batch_sampler, getattr(own.batch_sampler, "sampler", None))
-        generators = {id(g): g for h in holders if _is_generator(g := getattr(h, "generator", 0))}
-        states = [generator.get_state() for generator in generators.values()]
+        holders: list[Any] = [own, own.sampler, own.batch_sampler]
+        holders.append(getattr(own.batch_sampler, "sampler", None))
+        found = (getattr(holder, "generator", None) for holder in holders)
+        generators = {id(each): each for each in found if isinstance(each, torch.Generator)}
+        states = {key: each.get_state() for key, each in generators.items()}
         for holder in holders:
             if callable(getattr(holder, "set_epoch", None)):
                 holder.set_epoch(epoch)
-        with draws_put_back():
-            set_draws(self._seed, self.name, epoch, "order")
-            for generator in generators.values():
-                generator.manual_seed(torch.initial_seed())
-            plan = [list(batch) for batch in islice(own.batch_sampler, len(own) + 1)]
-        for generator, state in zip(generators.values(), states, strict=True):
-            generator.set_state(state)
+        try:
+            with draws_put_back():
+                set_draws(self._seed, self.name, epoch, "order")
+                for each in generators.values():
+                    each.manual_seed(torch.initial_seed())
+                plan = [list(batch) for batch in islice(own.batch_sampler, len(own) + 1)]
+        finally:
+            for key, each in generators.items():
+                each.set_state(states[key])
         if not plan or len(plan) > len(own):
             raise DataRefused(
                 f"the loader says that it has {len(own)} batches and gives "
@@ -227,10 +232,6 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _is_generator(value: Any) -> bool:
-    return isinstance(value, torch.Generator)
-
-
 def _columns(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_columns(part) for part in value)
@@ -239,16 +240,13 @@ def _columns(value: Any) -> Any:
     return value
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Those of the columns; a list is one of rows, whatever they are."""
-    if isinstance(value, torch.Tensor):
+def _columns_of(value: Any) -> Iterator[Any]:
+    """Every tensor, and every list: of rows, whatever they are."""
+    if isinstance(value, torch.Tensor | list):
         yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, tuple):
-        for part in value:
-            yield from _tensors(part)
+    elif isinstance(value, dict | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _columns_of(part)
 
 
 def _shown(value: Any) -> str:

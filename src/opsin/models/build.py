@@ -15,6 +15,7 @@ from opsin.core.registry import unknown
 from opsin.core.seeding import torch_seed
 from opsin.models.classifier import Classifier, DropoutLinear
 from opsin.models.hub import download_weights
+from opsin.models.own import OWN, own_preparation
 from opsin.models.record import WeightsRecord, read_record, safe_options
 from opsin.models.registry import MODELS
 from opsin.models.timm_adapter import PREFIX, TimmClassifier, timm_preparation
@@ -82,6 +83,8 @@ def design(
     if name.startswith(PREFIX):
         spec = timm_preparation(name.removeprefix(PREFIX), image_size)
         return Design(name, spec.model_copy(update={"resize": resize or spec.resize}))
+    if name.startswith(OWN):
+        return Design(name, own_preparation(image_size, resize))
     if name not in MODELS:
         raise unknown("model", name, [*MODELS, f"{PREFIX}NAME"])
     size = image_size or MODELS.load(name).image_size_px
@@ -94,6 +97,13 @@ def construct(plan: Design, num_outputs: int) -> Classifier:
         safe_options(plan.options)
     except ValueError as error:
         raise ModelRefused(str(error), code="options_refused", where=plan.name) from error
+    if plan.name.startswith(OWN):
+        raise WrongUsage(
+            f"{plan.name.removeprefix(OWN)} is a module of somebody's own, which stands in no file",
+            code="own_part_missing",
+            where="model",
+            fix="use the bundle that its run has written",
+        )
     if plan.name.startswith(PREFIX):
         make: Any = partial(TimmClassifier, plan.name.removeprefix(PREFIX))
     else:

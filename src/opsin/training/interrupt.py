@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
 from opsin.core.errors import Interrupted
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+SAME_S = 0.2
+"""Two signals so close are one: `timeout` sends its own to the process and then to its group."""
 
 
 class StopRequest:
@@ -22,6 +26,7 @@ class StopRequest:
     def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
         self.exit_code: int | None = None
         self._say = say
+        self._asked_at = 0.0
         self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> StopRequest:
@@ -55,7 +60,10 @@ class StopRequest:
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         again = self.exit_code is not None
+        if again and time.monotonic() - self._asked_at < SAME_S:
+            return
+        self._asked_at = time.monotonic()
         self.exit_code = EXIT_CODES[signal.Signals(number)]
         if again:
             raise KeyboardInterrupt
-        self._say("stopping after this step; once more stops at once")
+        self._say("stopping after this step, saving; once more stops at once")

@@ -9,6 +9,9 @@ from opsin.core.errors import Interrupted, NoRoom
 from opsin.core.words import duration
 from opsin.training.interrupt import StopRequest
 
+PAUSE_S = 5.0
+"""Between two looks at a full disk."""
+
 
 class Saving:
     """`steps`: from one checkpoint to the next, None to go by time alone; `seconds`: likewise;
@@ -58,7 +61,7 @@ class Saving:
                 message = f"{fault.message}; {last}"
                 raise NoRoom(message, code=fault.code, where=fault.where, fix=fault.fix)
             self.say(f"{fault.message}; waiting for room, {duration(left)} more; {last}")
-            pause = time.monotonic() + min(left, 5.0)
+            pause = time.monotonic() + min(left, PAUSE_S)
             while time.monotonic() < pause:
                 if stop.exit_code is not None and asked is None:
                     raise Interrupted(

@@ -96,8 +96,7 @@ def test_rows_that_cannot_be_written_come_later(tmp_path: Path) -> None:
             if end.record.epoch == 2:
                 path.rmdir()
 
-    log = RateLog(path, said.append)
-    log._rows._patient.wait_s = 0.1
+    log = RateLog(path, said.append, wait_s=0.1)
     make_trainer(tmp_path / "c", callbacks=[log, Room()]).fit()
     assert [row[0] for row in rows(path)] == list(range(1, 37))
     assert "training goes on" in said[0]

@@ -25,5 +25,6 @@ def check(scanned: ScannedData) -> Iterator[Finding]:
             f'{most / fewest:.1f} : 1, "{largest}" has {most:,} pictures, "{smallest}" {fewest:,}; '
             "accuracy alone will flatter, look at macro-F1",
             tuple(name for name, _ in ranked),
-            f'add pictures of "{smallest}"',
+            f'add pictures of "{smallest}"; opsin train weights the classes by itself, '
+            "--balance sampling draws the rare ones more often",
         )

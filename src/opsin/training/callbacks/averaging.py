@@ -70,7 +70,8 @@ class Averaging(Callback):
         """Average what this stage calls; begin anew unless it goes on."""
         self._live = self._tensors_of(start.module)
         if start.resumed and self._means.keys() == self._live.keys():
-            self._means = {k: mean.to(self._live[k].device) for k, mean in self._means.items()}
+            # A checkpoint gives them back in an order of its own.
+            self._means = {k: self._means[k].to(live.device) for k, live in self._live.items()}
         else:
             self._count, self._means = 0, {}
 

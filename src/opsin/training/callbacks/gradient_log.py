@@ -25,8 +25,8 @@ class GradientLog(Callback):
     1e-6 is asleep. Empty where all weights are 0.
     """
 
-    def __init__(self, path: Path, say: Say = silent) -> None:
-        self._rows = EpochRows(path, COLUMNS, say)
+    def __init__(self, path: Path, say: Say = silent, *, wait_s: float = 5.0) -> None:
+        self._rows = EpochRows(path, COLUMNS, say, wait_s=wait_s)
         self._names: dict[int, str] = {}
         # Norms stay on the device until they are wanted, so no step waits for them.
         self._norms: dict[str, tuple[Any, Any, float]] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from opsin.core.run_dir import read_rows
 from opsin.core.words import plural
 from opsin.training.callback import Callback
-from opsin.training.callbacks.patient import Patient, Say, silent
+from opsin.training.callbacks.patient import Patient, Say, silent, sweep
 from opsin.training.events import EpochEnd, TrainStart
 from opsin.training.history import EpochRecord, History
 
@@ -32,6 +32,7 @@ class HistoryFile(Callback):
 
     def on_train_start(self, start: TrainStart) -> None:
         """Compare the file of a resumed run with the history."""
+        sweep(self.path.parent, self.path.name)
         if not start.step:
             return
         records = start.history.records

@@ -23,7 +23,7 @@ from opsin.training.callbacks.nan_search import (
     in_gradients,
     rows_finite,
 )
-from opsin.training.events import UpdateStart
+from opsin.training.events import TrainStart, UpdateStart
 
 LIST = "diverged.csv"
 SHOWN = 3
@@ -49,6 +49,7 @@ class NanGuard(Callback):
         self._scaled = scaled
         self._autocast = autocast
         self._norm: float | None = None
+        self._names: dict[int, str] = {}
 
     def state(self) -> dict[str, Any]:
         """The gradient's norm at the last step."""
@@ -57,6 +58,10 @@ class NanGuard(Callback):
     def load(self, state: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
         """Take it back."""
         self._norm = state["norm"]
+
+    def on_train_start(self, start: TrainStart) -> None:
+        """Learn the names: those of the whole model, whatever a stage calls."""
+        self._names = {id(part): name for name, part in start.model.named_modules()}
 
     def on_update_start(self, start: UpdateStart) -> None:
         """Look at the loss and at the gradient that the optimizer is about to use."""
@@ -67,11 +72,12 @@ class NanGuard(Callback):
         raise self._fault(start, norm)
 
     def _fault(self, start: UpdateStart, norm: float | None) -> NumbersWrong:
+        prefix = self._names.get(id(start.module), "")
         if math.isfinite(start.loss):
-            found = in_gradients(start.module)
+            found = in_gradients(start.module, prefix=prefix)
             what = f"the gradient became {norm} (loss {start.loss:.4g})"
         else:
-            found = _searched(start.module, start.batch, self._autocast)
+            found = _searched(start.module, start.batch, self._autocast, prefix)
             what = f"loss became {start.loss}"
         rate = max(
             (group["lr"] / group.get("rate_share", 1.0) for group in start.optimizer.param_groups),
@@ -115,10 +121,13 @@ def _words(rows: torch.Tensor | None, batch: Batch) -> list[str]:
 
 
 def _searched(
-    module: nn.Module, batch: Batch, autocast: Callable[[], AbstractContextManager[object]]
+    module: nn.Module,
+    batch: Batch,
+    autocast: Callable[[], AbstractContextManager[object]],
+    prefix: str,
 ) -> Found:
     try:
-        return in_forward(module, batch, autocast)
+        return in_forward(module, batch, autocast, prefix=prefix)
     except Exception as error:
         # The search must not hide the fault that it is to explain.
         return Found(f"in a layer that is not known ({type(error).__name__} when searching)")

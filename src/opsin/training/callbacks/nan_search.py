@@ -25,23 +25,27 @@ class Found:
 
 
 def in_forward(
-    module: nn.Module, batch: Batch, autocast: Callable[[], AbstractContextManager[object]]
+    module: nn.Module,
+    batch: Batch,
+    autocast: Callable[[], AbstractContextManager[object]],
+    *,
+    prefix: str = "",
 ) -> Found:
     """Call `module` once more and name the first thing that is not finite: the inputs, a
     parameter, a layer's outputs, or the loss alone. Leaves the module, its buffers and torch's
-    generators as they were.
+    generators as they were. `prefix`: the module's own name.
     """
     if not finite(batch.inputs):
         return Found("in the inputs of the batch", rows_finite(batch.inputs))
     for name, parameter in module.named_parameters():
         if not finite(parameter):
-            return Found(f"in parameter {_of(module, name)}")
+            return Found(f"in parameter {_of(module, name, prefix)}")
     first: list[str] = []
 
     def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(part: nn.Module, inputs: Any, outputs: Any) -> None:
             if not first and not finite(outputs):
-                first.append(f"in layer {_shown(name, part)}")
+                first.append(f"in layer {_shown(_joined(prefix, name), part)}")
 
         return hook
 
@@ -54,11 +58,11 @@ def in_forward(
     return Found(first[0] if first else "in the loss itself: the model's outputs are finite", rows)
 
 
-def in_gradients(module: nn.Module) -> Found:
+def in_gradients(module: nn.Module, *, prefix: str = "") -> Found:
     """The first gradient on the way back, from the outputs to the inputs, that is not finite."""
     for name, parameter in reversed(list(module.named_parameters())):
         if parameter.grad is not None and not finite(parameter.grad):
-            return Found(f"in the gradient of {_of(module, name)}")
+            return Found(f"in the gradient of {_of(module, name, prefix)}")
     return Found("in their sum: each gradient is finite")
 
 
@@ -77,9 +81,13 @@ def rows_finite(values: torch.Tensor) -> torch.Tensor:
     return values.isfinite().reshape(len(values), -1).all(1)
 
 
-def _of(module: nn.Module, parameter: str) -> str:
+def _of(module: nn.Module, parameter: str, prefix: str) -> str:
     owner = module.get_submodule(parameter.rpartition(".")[0])
-    return f"{parameter} ({type(owner).__name__})"
+    return f"{_joined(prefix, parameter)} ({type(owner).__name__})"
+
+
+def _joined(prefix: str, name: str) -> str:
+    return ".".join(filter(None, (prefix, name)))
 
 
 def _shown(name: str, part: nn.Module) -> str:

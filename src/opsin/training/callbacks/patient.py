@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,13 @@ Say = Callable[[str], None]
 
 def silent(text: str) -> None:
     """Tell nobody."""
+
+
+def sweep(folder: Path, name: str) -> None:
+    """Take away what a write of `folder/name` (a pattern) left that was killed half-way."""
+    for stale in folder.glob(f".{name}.*.tmp"):
+        with contextlib.suppress(OSError):
+            stale.unlink()
 
 
 class Patient:

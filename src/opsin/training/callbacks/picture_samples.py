@@ -14,7 +14,7 @@ from opsin.core.files import no_room
 from opsin.core.preprocess import PreprocessSpec
 from opsin.training.callback import Callback
 from opsin.training.callbacks.contact_sheet import Tile, write_sheet
-from opsin.training.callbacks.patient import Patient, Say, silent
+from opsin.training.callbacks.patient import Patient, Say, silent, sweep
 from opsin.training.events import TrainStart, ValidationEnd
 
 Pictures = tuple[torch.Tensor, Sequence[int], NDArray[np.uint8]]
@@ -42,6 +42,7 @@ class PictureSamples(Callback):
         count: int,
         answer: Callable[[torch.Tensor], torch.Tensor],
         say: Say = silent,
+        wait_s: float = 5.0,
     ) -> None:
         self.folder = folder
         self.classes = tuple(classes)
@@ -50,10 +51,11 @@ class PictureSamples(Callback):
         self._answer = answer
         self._pictures: Pictures | None = None
         self._model: nn.Module | None = None
-        self._patient = Patient(folder, say)
+        self._patient = Patient(folder, say, wait_s=wait_s)
 
     def on_train_start(self, start: TrainStart) -> None:
         """Remember the whole model."""
+        sweep(self.folder, "epoch-*.png")
         self._model = start.model
 
     def on_validation_end(self, end: ValidationEnd) -> None:

@@ -18,8 +18,8 @@ class RateLog(Callback):
     any kill; written at the end of each epoch. A batch that was left out has its row as well.
     """
 
-    def __init__(self, path: Path, say: Say = silent) -> None:
-        self._rows = EpochRows(path, ("step", "epoch", "stage", "rate"), say)
+    def __init__(self, path: Path, say: Say = silent, *, wait_s: float = 5.0) -> None:
+        self._rows = EpochRows(path, ("step", "epoch", "stage", "rate"), say, wait_s=wait_s)
         self._stage = ""
 
     def state(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from opsin.api.doctor import doctor as doctor
     from opsin.api.evaluate import evaluate as evaluate
     from opsin.api.export import export as export
+    from opsin.api.find import find as find
     from opsin.api.predict import predict as predict
     from opsin.api.resume import resume as resume
     from opsin.api.serve import serve as serve
@@ -25,6 +26,7 @@ _PUBLIC = {
     "doctor": "opsin.api.doctor:doctor",
     "evaluate": "opsin.api.evaluate:evaluate",
     "export": "opsin.api.export:export",
+    "find": "opsin.api.find:find",
     "predict": "opsin.api.predict:predict",
     "resume": "opsin.api.resume:resume",
     "serve": "opsin.api.serve:serve",
@@ -38,6 +40,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "find",
     "predict",
     "resume",
     "serve",

@@ -24,7 +24,7 @@ from opsin.training.callback import Callback
 from opsin.training.checkpoint import CheckpointStore
 from opsin.training.interrupt import StopRequest
 from opsin.training.loop import Trainer
-from opsin.training.micro_batch import MicroBatch
+from opsin.core.micro_batch import MicroBatch
 from opsin.training.monitor import Monitor
 from opsin.training.norms import norms
 from opsin.training.optim import make_optimizer

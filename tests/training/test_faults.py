@@ -26,7 +26,7 @@ from opsin.core.errors import Interrupted, NoRoom, NotEnoughMemory, WrongUsage
 from opsin.core.progress import Silent
 from opsin.training.checkpoint import CheckpointStore
 from opsin.training.interrupt import StopRequest
-from opsin.training.micro_batch import MicroBatch
+from opsin.core.micro_batch import MicroBatch
 from opsin.training.saving import Saving
 
 
@@ -318,7 +318,7 @@ def test_row_25_batch_norm_is_said_and_not_counted_twice(tmp_path: Path) -> None
         tmp_path / "a", epochs=1, model=greedy, step={"micro": MicroBatch(say=said.append)}
     )
     run.fit()
-    assert "batch-norm now sees parts" in said[0]
+    assert "batch-norm now sees parts of it, which makes that another step" in said[0]
     cut = make_trainer(
         tmp_path / "b", epochs=1, model=Greedy(plain(norm=True), 99),
         step={"micro": _of_size(4)},
@@ -430,6 +430,21 @@ def test_a_monitor_that_does_not_exist_is_refused_with_the_list(photos: Path) ->
             train(photos, **settings(photos, "a", **{name: "val_macro_f"}))
         assert caught.value.exit_code == 2
     assert not (photos.parent / "runs" / "a").exists()
+
+
+def test_each_kept_best_can_be_exported(photos: Path) -> None:
+    from safetensors.torch import load_file
+
+    from opsin.api.export import export
+
+    more = {"keep_best": "val_accuracy", "lr": 0.05, "epochs": 6, "bundle": True}
+    run = train(photos, **settings(photos, "a", **more)).path
+    for number, name in enumerate(("val_loss", "val_accuracy")):
+        bundle = export(run, photos.parent / str(number), best=name)
+        kept = load_file(next(run.glob(f"checkpoints/best-{name}-*")))
+        assert all(torch.equal(value, kept[k]) for k, value in load_file(bundle.weights).items())
+    with pytest.raises(WrongUsage, match="val_accuracy"):
+        export(run, photos.parent / "x", best="val_acc")
 
 
 def test_a_schedule_longer_than_the_run_is_refused(photos: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from tests.training.points import CPU, KillAt, Killed, bits, make_trainer
 
 from opsin.training.checkpoint import CheckpointStore
-from opsin.training.micro_batch import MicroBatch
+from opsin.core.micro_batch import MicroBatch
 from opsin.training.precision import Precision
 from opsin.training.saving import Saving
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from opsin.core.config import TrainConfig
-from opsin.core.errors import Interrupted, NotEnoughMemory, OpsinError, WrongUsage
+from opsin.core.errors import Interrupted, NoRoom, NotEnoughMemory, OpsinError, WrongUsage
 from opsin.core.run_dir import RunDir
 from opsin.training.checkpoint import CheckpointStore
 from opsin.training.interrupt import StopRequest
@@ -22,6 +22,10 @@ def explained(run: RunDir, config: TrainConfig, stop: StopRequest, go_on: str) -
         yield
     except Interrupted as error:
         error.fix = go_on
+        raise
+    except NoRoom as error:
+        if error.code == "disk_full":
+            error.fix = f"free some space, then: {go_on}"
         raise
     except KeyboardInterrupt:
         code = stop.exit_code or 130

@@ -10,6 +10,7 @@ from opsin.core.errors import WrongUsage
 from opsin.core.extras import require
 from opsin.core.files import sha256_file
 from opsin.core.progress import Progress, Silent
+from opsin.core.registry import unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,20 +30,22 @@ def export(
     weights: str | Path | None = None,
     weights_record: str | Path | None = None,
     labels: Sequence[str] | None = None,
+    best: str | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
     """Write a bundle to `output`, after comparing graph and model.
 
     `source`: a run folder, or `timm:NAME` with `weights` (the pretrained model with its own head;
     class names come from the record beside the weights, or `labels`). For a run the comparison
-    uses its validation pictures where they are still there.
+    uses its validation pictures where they are still there; `best` takes the weights that were the
+    best by that metric (the run's monitor, or one of its `keep_best`).
 
     Raises `NumbersWrong` (exit 5) on a mismatch; nothing is published then.
     """
     require("torch", purpose="opsin export")
     if str(source).startswith("timm:"):
         return _pretrained(str(source), Path(output), weights, weights_record, labels)
-    return _run(Path(source), Path(output), progress or Silent())
+    return _run(Path(source), Path(output), best, progress or Silent())
 
 
 def _pretrained(
@@ -94,7 +97,7 @@ def unique(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(result)
 
 
-def _run(path: Path, output: Path, progress: Progress) -> Bundle:
+def _run(path: Path, output: Path, best: str | None, progress: Progress) -> Bundle:
     from opsin.core.config import read_config
     from opsin.core.run_dir import open_run, read_record
     from opsin.data.splits import Split
@@ -105,7 +108,7 @@ def _run(path: Path, output: Path, progress: Progress) -> Bundle:
     run = open_run(path)
     split = Split.from_dict(read_record(run.split))
     task = Classification(split.classes, loss=str(read_config(run.config)["loss"]))
-    plan, tensors, recorded = _trained(run)
+    plan, tensors, recorded = _trained(run, best)
     model = construct(plan, task.num_outputs)
     model.load_state_dict(tensors)
     pictures = _val_pictures(run, split, plan, progress)
@@ -122,8 +125,10 @@ def _run(path: Path, output: Path, progress: Progress) -> Bundle:
     )
 
 
-def _trained(run: RunDir) -> tuple[Design, dict[str, torch.Tensor], str]:
-    """Design, weights and data hash: from the run's bundle, or else from its best checkpoint."""
+def _trained(run: RunDir, by: str | None) -> tuple[Design, dict[str, torch.Tensor], str]:
+    """Design, weights and data hash: the best weights by the metric `by`; without one those of the
+    run's bundle, or else of its checkpoints.
+    """
     from opsin.core.config import make_config, read_config
     from opsin.data.manifest import data_hash, read_contents
     from opsin.models.build import Design, design, find_origin
@@ -131,8 +136,9 @@ def _trained(run: RunDir) -> tuple[Design, dict[str, torch.Tensor], str]:
     from opsin.training.checkpoint import CheckpointStore
     from opsin.training.history import History
     from opsin.training.monitor import Monitor
+    from opsin.training.snapshot import under
 
-    if run.bundle.is_dir():
+    if by is None and run.bundle.is_dir():
         from opsin.bundle.load import load_bundle
 
         bundle = load_bundle(run.bundle)
@@ -142,7 +148,10 @@ def _trained(run: RunDir) -> tuple[Design, dict[str, torch.Tensor], str]:
     config = make_config(read_config(run.config))
     store = CheckpointStore(run.checkpoints)
     saved, _ = store.newest(set_aside=False)
-    monitor = Monitor(config.monitor)
+    kept = [config.monitor, *config.keep_best]
+    if by is not None and by not in kept:
+        raise unknown("metric", by, kept)
+    monitor = Monitor(by or config.monitor)
     best = History.from_list(monitor, saved.state["history"]).best if saved else None
     if saved is None or best is None:
         raise WrongUsage(
@@ -154,11 +163,11 @@ def _trained(run: RunDir) -> tuple[Design, dict[str, torch.Tensor], str]:
     record = config.weights_record
     origin = find_origin(config.model, weights=config.weights, record=record)
     found = design(config.model, origin, image_size=config.image_size, resize=config.resize)
-    return (
-        found,
-        store.best(monitor.name, best.epoch).tensors,
-        data_hash(read_contents(run.manifest)),
-    )
+    if by is None and not config.restore_best:
+        tensors = under("model.", saved.tensors)
+    else:
+        tensors = store.best(monitor.name, best.epoch).tensors
+    return found, tensors, data_hash(read_contents(run.manifest))
 
 
 def _val_pictures(

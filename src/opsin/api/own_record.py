@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from opsin.api.own_parts import Own
+from opsin.core.config import read_config
 from opsin.core.errors import WrongUsage
 from opsin.core.run_dir import RunDir, read_record
 
 FOLDER, LOADERS = "a folder", "DataLoaders"
-_NONE: dict[str, Any] = {"model": None, "loss": None, "metrics": [], "callbacks": [], "data": FOLDER}
+_NONE: dict[str, Any] = {
+    "model": None,
+    "loss": None,
+    "metrics": [],
+    "callbacks": [],
+    "data": FOLDER,
+}
 
 
 def own_record(own: Own, data: str = FOLDER) -> dict[str, Any]:
@@ -44,6 +52,19 @@ def refuse_other_parts(run: RunDir, own: Own, data: str = FOLDER) -> None:
         where=str(run.path),
         fix="give the same, or begin a new run",
     )
+
+
+def refuse_other_names(run: RunDir, named: Mapping[str, Any]) -> None:
+    """Raise `WrongUsage` for a model or loss that is given by name, and by another than before."""
+    stored = read_config(run.config)
+    for part, name in named.items():
+        if isinstance(name, str) and name != stored.get(part):
+            raise WrongUsage(
+                f"{part} was {stored.get(part)}, is {name}",
+                code="settings_changed",
+                where=str(run.path),
+                fix="give the same, or begin a new run",
+            )
 
 
 def go_on(run: RunDir, own: Own, data: str = FOLDER) -> str:

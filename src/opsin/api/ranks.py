@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -201,11 +202,23 @@ def rank_main(folder: str, rank: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     call = json.loads(Path(folder, "call.json").read_text("utf-8"))
     module, _, name = call["target"].partition(":")
+    code: object = 0
     try:
         getattr(importlib.import_module(module), name)(**call["arguments"], progress=Silent())
+    except SystemExit as end:
+        code = end.code or 0
     except OpsinError as error:
         Path(folder, f"{rank}.error").write_text(json.dumps(error_to(error)), "utf-8")
-        sys.exit(error.exit_code)
+        code = error.exit_code
+    except BaseException:
+        code = 1
+        traceback.print_exc()
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    sys.stderr.flush()
+    # Threads of torch may abort a process that takes itself down in order, for another reason then.
+    os._exit(code)
 
 
 def _end_with_parent() -> None:

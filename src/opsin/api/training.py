@@ -12,7 +12,7 @@ from opsin.api.fit import fit
 from opsin.api.job import Job
 from opsin.api.plan_lines import plan_lines
 from opsin.api.run_result import RunResult
-from opsin.core.errors import Interrupted, NotEnoughMemory, WrongUsage
+from opsin.core.errors import Interrupted, NoRoom, NotEnoughMemory, WrongUsage
 from opsin.core.files import sha256_file, write_json
 from opsin.core.finding import worst_first
 from opsin.core.report import Report
@@ -45,6 +45,10 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
             html = _report(job, table) if job.config.report else None
         except Interrupted as error:
             error.fix = go_on
+            raise
+        except NoRoom as error:
+            if error.code == "disk_full":
+                error.fix = f"free some space, then: {go_on}"
             raise
         except KeyboardInterrupt:
             code = stop.exit_code or 130
@@ -92,6 +96,7 @@ def _evaluate(job: Job, stop: StopRequest) -> tuple[PredictionTable, Report]:
         job.split.classes,
         device=job.plan.device,
         on_batch=on_batch,
+        say=job.progress.line,
     )
     table.write(job.run.predictions)
     report = evaluate_classification(

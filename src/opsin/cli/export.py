@@ -22,6 +22,10 @@ def export(
     weights_record: Annotated[
         Path | None, typer.Option("--weights-record", help="That record, where it lies elsewhere.")
     ] = None,
+    best: Annotated[
+        str | None,
+        typer.Option("--best", help="Of a run: the best weights by this metric.", metavar="METRIC"),
+    ] = None,
     show_code: Annotated[bool, typer.Option("--show-code", help="Print the Python twin.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -30,7 +34,7 @@ def export(
 
     Exit code 5 when the graph does not give the model's numbers; nothing is written then.
     """
-    given = {"weights": weights, "weights_record": weights_record}
+    given = {"weights": weights, "weights_record": weights_record, "best": best}
     named: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if show_code:
         say(code_of("export", source, output, **named))

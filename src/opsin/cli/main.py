@@ -17,6 +17,7 @@ from opsin.core.registry import unknown
 VERBS = {
     "check": ("opsin.cli.check:check", "What is wrong with the data, before it costs anything."),
     "train": ("opsin.cli.train:train", "Split, train, evaluate, report and bundle."),
+    "find": ("opsin.cli.find:find", "A learning rate, a batch size; can the model learn at all?"),
     "evaluate": ("opsin.cli.evaluate:evaluate", "The numbers of a run, with intervals."),
     "predict": ("opsin.cli.predict:predict", "Ask a run or bundle about pictures."),
     "export": ("opsin.cli.export:export", "Write a bundle from a run or a pretrained model."),

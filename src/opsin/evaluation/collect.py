@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from opsin.core.batch import EpochLoader
+from opsin.core.micro_batch import MicroBatch, batches_that_fit
 from opsin.evaluation.predictions import PredictionTable
 from opsin.tasks.task import Task
 
@@ -21,22 +22,27 @@ def collect(
     *,
     device: torch.device,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> PredictionTable:
     """Predictions of `module` (in evaluation mode) for each split, in the order of the loaders.
 
-    `module` reads what the loaders give; the loaders must not be augmented.
+    `module` reads what the loaders give; the loaders must not be augmented. A batch that does not
+    fit into memory is cut, and `say` is told. Raises `NotEnoughMemory` when one sample is too much.
     """
     splits: list[str] = []
     ids: list[str] = []
     true: list[int] = []
     rows: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = []
     total = sum(loader.size for loader in loaders.values())
+    micro = MicroBatch(say=say)
     module.eval()
     with torch.inference_mode():
         for split, loader in loaders.items():
             for batch in loader.epoch(0):
-                answers = task.answer(module(batch.inputs.to(device)))
-                rows.append(answers.double().cpu().numpy())
+                for _, outputs in batches_that_fit(
+                    batch.to(device), micro, lambda p: module(p.inputs)
+                ):
+                    rows.append(task.answer(outputs).double().cpu().numpy())
                 true += batch.targets.tolist()
                 ids += batch.ids
                 splits += [split] * len(batch)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from opsin.core.batch import Batch
+from opsin.core.micro_batch import MicroBatch, batches_that_fit
 from opsin.data.batch_plan import share_of
 from opsin.data.loader import Loader
 
@@ -31,6 +32,7 @@ class FeatureLoader:
         *,
         device: torch.device,
         on_batch: Callable[[int, int], None] = lambda done, total: None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         if loader.dataset.augment != "none":
             raise ValueError("features are computed once, so the pictures must not be augmented")
@@ -40,6 +42,7 @@ class FeatureLoader:
         self._device = device
         self._on_batch = on_batch
         self._features: torch.Tensor | None = None
+        self._micro = MicroBatch(say=say)
         self.share = (0, 1)
 
     @property
@@ -65,13 +68,18 @@ class FeatureLoader:
                 filler,
             )
 
+    def _ask(self, part: Batch) -> torch.Tensor:
+        features: torch.Tensor = self._backbone(part.inputs)
+        return features
+
     def _extract(self) -> torch.Tensor:
         found: list[torch.Tensor] = []
         done = 0
         self._backbone.to(self._device).eval()
         with torch.no_grad():
             for batch in self._loader.once():
-                found.append(self._backbone(batch.inputs.to(self._device)).cpu())
+                for _, outputs in batches_that_fit(batch.to(self._device), self._micro, self._ask):
+                    found.append(outputs.cpu())
                 done += len(batch)
                 self._on_batch(done, self.size)
         return torch.cat(found) if found else torch.empty(0, 0)

@@ -12,8 +12,8 @@ from torch import nn
 from opsin.core.batch import Batch
 from opsin.core.device import memory
 from opsin.core.errors import NotEnoughMemory, OpsinError
+from opsin.core.micro_batch import part
 from opsin.core.words import size
-from opsin.training.micro_batch import part
 from opsin.training.norms import norms
 from opsin.training.untouched import same_buffers_and_draws
 

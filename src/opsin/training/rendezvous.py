@@ -84,7 +84,7 @@ def _meet(
     watch: Callable[[], None],
 ) -> PrefixStore:
     """The store of all processes, once rank 0 has seen each of them there."""
-    # torchrun keeps the meeting point itself, for restarts and trainings after each other too.
+    # torchrun keeps the meeting point itself, for restarts and for trainings after each other.
     kept = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     point = TCPStore(
         environment["MASTER_ADDR"],
@@ -95,8 +95,8 @@ def _meet(
         wait_for_workers=False,
         master_listen_fd=listening,
     )
-    attempt = f"{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_joins)}"
-    store = PrefixStore(f"opsin/{attempt}", point)
+    restarts = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = PrefixStore(f"opsin/{restarts}/{next(_joins)}" if kept else "opsin", point)
     store.set(f"here/{rank}", "")
     everybody = [f"here/{each}" for each in range(size)]
     until = time.monotonic() + patience_s

@@ -9,11 +9,11 @@ from torch import nn
 
 from opsin.core.batch import EpochLoader
 from opsin.core.config import TrainConfig
+from opsin.core.micro_batch import MicroBatch
 from opsin.data.loader import Loader
 from opsin.features.extract import FeatureLoader
 from opsin.models.classifier import Classifier
 from opsin.tasks.task import Task
-from opsin.training.micro_batch import MicroBatch
 from opsin.training.norms import norms
 from opsin.training.optim import make_optimizer, parameter_groups
 from opsin.training.precision import Precision
@@ -60,7 +60,9 @@ def make_stages(
         return [stage("train", model, everything)]
     if config.augment == "none":
         features = [
-            FeatureLoader(model.backbone, each, task.collate, device=device, on_batch=on_batch)
+            FeatureLoader(
+                model.backbone, each, task.collate, device=device, on_batch=on_batch, say=say
+            )
             for each in (train, val)
         ]
         first = stage("head", model.head, head, loaders=(features[0], features[1]))

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from opsin.core.batch import Batch
+from opsin.core.micro_batch import MicroBatch, batches_that_fit, out_of_memory
 from opsin.tasks.guards import check_first_batch
 from opsin.tasks.meter import Meter
 from opsin.tasks.task import Task
-from opsin.training.micro_batch import MicroBatch, batches_that_fit, out_of_memory
 from opsin.training.norms import norms
 from opsin.training.optim import set_rate
 from opsin.training.penalties import add_penalties
@@ -92,7 +92,7 @@ class SupervisedStep(Step):
                 # Halving the parts of one process alone would leave the others waiting.
                 if not out_of_memory(error) or self._processes.size > 1:
                     raise
-                self.micro.halve(batch, error, batch_norm=bool(norms(self.module)))
+                self.micro.halve(batch, error, learning=True, batch_norm=bool(norms(self.module)))
             self._undo(buffers, moment)
         self.precision.unscale(self.optimizer)
         before_update(self.optimizer, float(values["loss"].mean()))

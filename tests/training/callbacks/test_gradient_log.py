@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from tests.training.callbacks.kills import run_killed, run_whole
-from tests.training.points import Points, make_trainer, network
+from tests.training.points import Points, StopAt, make_trainer, network
 from torch import nn
 
+from opsin.core.errors import Interrupted
 from opsin.training.callback import Ask, Callback
 from opsin.training.callbacks.gradient_log import GradientLog
+from opsin.training.checkpoint import CheckpointStore
 from opsin.training.events import BatchEnd, BatchStart
+from opsin.training.interrupt import StopRequest
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -74,6 +77,19 @@ def test_the_same_bytes_after_kills(tmp_path: Path, stages: int) -> None:
     if stages == 2:  # the head learns alone, then batch-norm's scales learn with the rest
         layers = ["4"] * 5 + layers
     assert [row["layer"] for row in rows(tmp_path / "a.csv")] == layers
+
+
+@pytest.mark.parametrize("at", [(3, 2), (3, 6)])
+def test_the_same_bytes_after_a_polite_stop(tmp_path: Path, at: tuple[int, int]) -> None:
+    """After the last step the norms wait in the checkpoint: only the validation is left."""
+    run_whole(tmp_path / "a", lambda: [GradientLog(tmp_path / "a.csv")])
+    stop = StopRequest()
+    callbacks = [GradientLog(tmp_path / "b.csv"), StopAt(stop, *at)]
+    with pytest.raises(Interrupted):
+        make_trainer(tmp_path / "b", callbacks=callbacks, stop=stop).fit()
+    saved = CheckpointStore(tmp_path / "b").newest()[0]
+    make_trainer(tmp_path / "b", callbacks=[GradientLog(tmp_path / "b.csv")]).fit(saved)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
 def test_an_epoch_that_ends_early_shows_its_last_step(tmp_path: Path) -> None:

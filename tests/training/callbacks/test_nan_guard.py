@@ -215,3 +215,12 @@ def test_a_head_that_learns_alone_has_its_whole_name(tmp_path: Path) -> None:
     run.stages[0].step.module = run.stages[0].step._wrapped = model[1]  # type: ignore[attr-defined]
     with pytest.raises(NumbersWrong, match=r"first in layer 1\.1 \(Break\)"):
         run.fit()
+
+
+def test_another_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
+    model = nn.Sequential(network(), Break(float("nan"), at=2))
+    assert (
+        "saved as diverged-1.csv"
+        in diverged(tmp_path, NanGuard(tmp_path, rank=1), model=model).message
+    )
+    assert [path.name for path in tmp_path.glob("*.csv")] == ["diverged-1.csv"]

@@ -65,7 +65,7 @@ def test_a_half_written_epoch_is_cut_off(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         make_trainer(tmp_path / "c", callbacks=callbacks, saving=Saving(steps=1)).fit()
     with path.open("ab") as file:
-        file.write(b"13,3,tra")
+        file.write(b"13,3,train,0.02\n" * 999 + b"14,3,tra")
     saved = CheckpointStore(tmp_path / "c").newest()[0]
     make_trainer(tmp_path / "c", callbacks=[RateLog(path)]).fit(saved)
     assert [row[0] for row in rows(path)] == list(range(1, 37))

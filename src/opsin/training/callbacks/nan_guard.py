@@ -25,7 +25,6 @@ from opsin.training.callbacks.nan_search import (
 )
 from opsin.training.events import TrainStart, UpdateStart
 
-LIST = "diverged.csv"
 SHOWN = 3
 
 
@@ -35,7 +34,9 @@ class NanGuard(Callback):
     writes the batch's ids to `diverged.csv` in `folder`.
 
     `scaled`: the loss is scaled for float16, which leaves out steps with infinite gradients by
-    itself; only the loss is looked at. `autocast`: the context of the forward passes.
+    itself; only the loss is looked at. `autocast`: the context of the forward passes. Every
+    process of a run needs it, with its `rank`: each names its own share of the batch, all but the
+    first in a `diverged-RANK.csv`.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class NanGuard(Callback):
         *,
         scaled: bool = False,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+        rank: int = 0,
     ) -> None:
-        self.folder = folder
+        self.path = folder / (f"diverged-{rank}.csv" if rank else "diverged.csv")
         self._scaled = scaled
         self._autocast = autocast
         self._norm: float | None = None
@@ -106,8 +108,8 @@ class NanGuard(Callback):
         names = ", ".join(printable(name) for name in culprits[:SHOWN])
         more = f" and {len(culprits) - SHOWN} more" if len(culprits) > SHOWN else ""
         try:
-            write_rows(self.folder / LIST, ["path", "inputs_finite", "outputs_finite"], table)
-            saved = f"batch list saved as {LIST}"
+            write_rows(self.path, ["path", "inputs_finite", "outputs_finite"], table)
+            saved = f"batch list saved as {self.path.name}"
         except NoRoom:
             saved = "batch list could not be saved"
         return f"{saved}: {names}{more}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from opsin.core.batch import Batch
+from opsin.training.untouched import same_buffers_and_draws
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def in_forward(
 
         return hook
 
-    with _as_before(module), contextlib.ExitStack() as hooks:
+    with same_buffers_and_draws(module), contextlib.ExitStack() as hooks:
         for name, part in module.named_modules():
             hooks.callback(part.register_forward_hook(look(name)).remove)
         with torch.no_grad(), autocast():
@@ -92,16 +93,3 @@ def _joined(prefix: str, name: str) -> str:
 
 def _shown(name: str, part: nn.Module) -> str:
     return f"{name} ({type(part).__name__})" if name else type(part).__name__
-
-
-@contextlib.contextmanager
-def _as_before(module: nn.Module) -> Iterator[None]:
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    devices = {buffer.device for buffer in (*module.buffers(), *module.parameters())}
-    try:
-        with torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)

@@ -15,7 +15,7 @@ from opsin.core.preprocess import PreprocessSpec
 from opsin.training.callback import Callback
 from opsin.training.callbacks.contact_sheet import Tile, write_sheet
 from opsin.training.callbacks.patient import Patient, Say, silent, sweep
-from opsin.training.events import TrainStart, ValidationEnd
+from opsin.training.events import TrainStart, ValidationStart
 
 Pictures = tuple[torch.Tensor, Sequence[int], NDArray[np.uint8]]
 """Inputs float32 B C H W, their class numbers, and the pictures that people see, uint8 B H W 3."""
@@ -28,7 +28,7 @@ class PictureSamples(Callback):
     predicted class, its probability and, where that is wrong, the true one.
 
     `source` is asked once, when the first sheet is due. `answer` makes probabilities B K of the
-    outputs (`Task.answer`). Drawn with the weights that were judged, so it must come before
+    outputs (`Task.answer`). Drawn with the weights that are judged, so it must come after
     `Averaging` among the callbacks. The whole model is asked, also in a stage whose head learns
     alone. Training never stops for a sheet that cannot be written.
     """
@@ -58,9 +58,9 @@ class PictureSamples(Callback):
         sweep(self.folder, "epoch-*.png")
         self._model = start.model
 
-    def on_validation_end(self, end: ValidationEnd) -> None:
-        """Draw the sheet, unless the validation was broken off."""
-        if not end.values or self._model is None:
+    def on_validation_start(self, start: ValidationStart) -> None:
+        """Draw the sheet."""
+        if self._model is None:
             return
         if self._pictures is None:
             inputs, targets, shown = self._source()
@@ -72,8 +72,8 @@ class PictureSamples(Callback):
                 shown, _ask(self._model, inputs, self._answer), map(int, targets), strict=True
             )
         ]
-        path = self.folder / f"epoch-{end.epoch:04d}.png"
-        self._patient.write(lambda: self._write(path, tiles, f"epoch {end.epoch}"))
+        path = self.folder / f"epoch-{start.epoch:04d}.png"
+        self._patient.write(lambda: self._write(path, tiles, f"epoch {start.epoch}"))
 
     def _write(self, path: Path, tiles: Sequence[Tile], title: str) -> None:
         try:

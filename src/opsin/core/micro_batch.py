@@ -35,7 +35,14 @@ class MicroBatch:
         edges = [count * n // pieces for n in range(pieces + 1)]
         return [part(batch, start, stop) for start, stop in pairwise(edges)]
 
-    def halve(self, batch: Batch, error: BaseException, *, batch_norm: bool) -> None:
+    def halve(
+        self,
+        batch: Batch,
+        error: BaseException,
+        *,
+        learning: bool = False,
+        batch_norm: bool = False,
+    ) -> None:
         """Half the size that was too large. Raises `NotEnoughMemory` when that was one sample."""
         tried = max(len(each) for each in self.parts(batch))
         if tried <= 1:
@@ -44,14 +51,17 @@ class MicroBatch:
                 fix="a smaller --image-size, a smaller --model, or --precision bfloat16",
             ) from error
         self.size = tried // 2
-        changes = (
-            "batch-norm now sees parts, which makes that another step than the whole batch's"
-            if batch_norm
-            else "the step is the same"
-        )
+        changes = "nothing else changes"
+        if learning:
+            changes = f"the batch stays {len(batch)}: the step is the same"
+            if batch_norm:
+                changes = (
+                    f"the batch stays {len(batch)}, but batch-norm now sees parts of it, which "
+                    "makes that another step"
+                )
         self.say(
             f"out of memory: {tried} samples at once are too many, going on with {self.size}; "
-            f"the batch stays {len(batch)}: {changes}"
+            f"{changes}"
         )
 
 
@@ -84,7 +94,7 @@ def batches_that_fit(
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            micro.halve(head, error, batch_norm=False)
+            micro.halve(head, error)
             continue
         yield head, answer
         left = part(left, len(head), len(left))

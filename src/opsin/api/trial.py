@@ -1,0 +1,51 @@
+"""The job that `opsin train` would run, without a run folder: for finders and dry runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opsin.api.fit import monitors
+from opsin.api.job import Job, make_task
+from opsin.api.preparation import prepare
+from opsin.core.config import TrainConfig
+from opsin.core.progress import Progress
+from opsin.core.run_dir import RunDir
+from opsin.data.intake import draw_split
+from opsin.training.stage import Stage
+from opsin.training.stages import make_stages
+
+
+def trial_job(config: TrainConfig, progress: Progress) -> Job:
+    """Data, split, task and model as training has them; `job.run` names a folder that is not made.
+
+    Raises what `opsin.train` raises before its first step.
+    """
+    plan = prepare(config)
+    intake, store = plan.take_in(progress)
+    split = draw_split(intake, config)
+    task, balance = make_task(config, intake, split)
+    monitors(config, task)
+    model = plan.model(task.num_outputs)
+    # Worker processes take seconds to start, which a trial of some steps does not win back.
+    config = plan.resolved().model_copy(update={"workers": 0})
+    name = config.name or f"{config.data.name}-{config.model.replace(':', '-')}"
+    run = RunDir(config.project / name)
+    return Job(run, config, plan, intake, store, split, task, balance, model, progress)
+
+
+def trial_stages(job: Job) -> Sequence[Stage]:
+    """The stages that training would go through."""
+
+    def on_features(done: int, total: int) -> None:
+        job.progress.step("features", done, total)
+
+    return make_stages(
+        job.config,
+        job.model,
+        job.task,
+        job.learning,
+        job.plain["val"],
+        device=job.plan.device,
+        on_batch=on_features,
+        say=job.progress.line,
+    )

@@ -60,10 +60,6 @@ class KillAt(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Idle(KillAt):
-    """The same name as far as a record goes."""
-
-
 def fit(project: Path, callbacks: Any = (), **settings: Any) -> RunResult:
     shared: dict[str, Any] = {
         "model": network(), "loss": nn.MSELoss(), "epochs": 4, "lr": 0.01, "name": "run",

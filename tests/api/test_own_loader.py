@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.api.own_parts_of_tests import Noisy
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -23,7 +24,6 @@ from torch.utils.data import (
 from opsin.core.batch import Batch
 from opsin.core.errors import DataRefused, WrongUsage
 from opsin.data.own_loader import OwnLoader
-from tests.api.own_parts_of_tests import Noisy
 
 
 def same(first: list[Batch], second: list[Batch]) -> bool:

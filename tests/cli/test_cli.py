@@ -323,7 +323,7 @@ def test_settings_are_recorded_as_they_were_used(photos: Path, tmp_path: Path) -
     environment = json.loads((run / "env.json").read_text())
     assert environment["cpu"]["threads"] == 1
     assert len(environment["code_sha256"]) == 64
-    settled = opsin("train", "--config", run / "config.yaml", "--dry-run", cwd=tmp_path)
+    settled = opsin("train", "--config", run / "config.yaml", "--show-settings", cwd=tmp_path)
     assert settled.returncode == 0, settled.stderr
     assert json.loads(settled.stdout)["threads"] == 1
     assert json.loads(settled.stdout)["data"] == str(photos)

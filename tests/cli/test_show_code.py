@@ -63,7 +63,7 @@ def test_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "train", tmp_path / "p", "--config", tmp_path / "c.yaml", "epochs=3", "--freeze",
         "--no-report", "--lr", "1e-3", "--weights-record", 'a "quoted" \\ record', "resize=crop",
     ]  # fmt: skip
-    settled = json.loads(opsin(*words, "--dry-run", cwd=tmp_path).stdout)
+    settled = json.loads(opsin(*words, "--show-settings", cwd=tmp_path).stdout)
     seen = called(twin(*words, cwd=tmp_path), monkeypatch)
     assert seen.pop("verb") == "train"
     (data,), config = seen.pop("given"), seen.pop("config")
@@ -74,7 +74,7 @@ def test_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = called(twin("train", "--resume", "runs/a", cwd=tmp_path), monkeypatch)
     assert seen == {"verb": "resume", "given": ("runs/a",)}
-    for extra in (["photos"], ["--epochs", "3"], ["--dry-run"]):
+    for extra in (["photos"], ["--epochs", "3"], ["--dry-run"], ["--show-settings"]):
         done = opsin("train", "--resume", "runs/a", *extra, "--show-code", cwd=tmp_path)
         assert done.returncode == 2, "the command itself refuses this"
     done = opsin("train", "photos", "--dry-run", "--show-code", cwd=tmp_path)

@@ -5,6 +5,7 @@ One table at the end; exit 1 when anything failed or the time was too short for 
 
 from __future__ import annotations
 
+# ruff: noqa: E402
 import argparse
 import json
 import os
@@ -169,11 +170,11 @@ class Soak:
                 _say(f"FAILED {failure}")
             if time.monotonic() - self._told > 10:
                 self._told = time.monotonic()
-                failed = len(self.tally.failures)
-                _say(
-                    f"{self._minutes():5.1f} min  {count}: {self.tally.counts[count]}, {failed} failed"
-                )
-        _say(f"{self._minutes():5.1f} min  {count}: {self.tally.counts[count]} done")
+                self._tell(count, f", {len(self.tally.failures)} failed")
+        self._tell(count, " in all")
+
+    def _tell(self, count: str, more: str) -> None:
+        _say(f"{self._minutes():5.1f} min  {count}: {self.tally.counts[count]}{more}")
 
     def _in_time(self, jobs: Iterator[Job], what: str) -> Iterator[Job]:
         for job in jobs:

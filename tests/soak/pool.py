@@ -26,7 +26,9 @@ class Pool:
             ours, theirs = multiprocessing.Pipe()
             pid = os.fork()
             if not pid:
-                ours.close()
+                # Else this copy would keep the pipe of an older sibling open for ever.
+                for connection in (*self._idle, ours):
+                    connection.close()
                 _serve(theirs, work)
             theirs.close()
             self._idle.append(ours)
@@ -37,23 +39,18 @@ class Pool:
         somebody is free.
         """
         busy: dict[Connection, Job] = {}
-        more = True
-        while more or busy:
-            while more and self._idle:
-                job = next(jobs, None)
-                if job is None:
-                    more = False
-                    break
+        while True:
+            while self._idle and (job := next(jobs, None)):
                 connection = self._idle.pop()
                 connection.send_bytes(json.dumps(job).encode())
                 busy[connection] = job
+            if not busy:
+                return
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
                 tally = Tally.from_json(connection.recv_bytes())
                 self._idle.append(connection)
                 yield busy.pop(connection), tally
-                # The consumer has seen it by now, and with it `jobs` may know better.
-                more = True
 
     def close(self) -> None:
         """End them; all must be idle."""

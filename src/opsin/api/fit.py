@@ -57,6 +57,7 @@ def make_trainer(job: Job, stop: StopRequest) -> Trainer:
             say=job.progress.line,
         ),
         stop=stop,
+        processes=job.processes,
         restore_best=config.restore_best,
         settings=learning_settings(config) | {"split": sha256_file(job.run.split)},
     )

@@ -19,6 +19,7 @@ from opsin.data.split_loaders import split_loader
 from opsin.data.splits import Split
 from opsin.models.classifier import Classifier
 from opsin.tasks.classification import Classification
+from opsin.training.processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Job:
     balance: Balance
     model: Classifier
     progress: Progress
+    processes: Processes = ALONE
 
     @cached_property
     def plain(self) -> dict[str, Loader]:

@@ -32,6 +32,7 @@ from opsin.models.classifier import count_parameters
 from opsin.tasks.own import OwnTask
 from opsin.training.checkpoint import CheckpointStore, Saved
 from opsin.training.interrupt import StopRequest
+from opsin.training.processes import ALONE, Processes
 from opsin.training.step import Step
 from opsin.training.sums import Sums
 
@@ -56,6 +57,7 @@ class LoaderJob:
     learning: OwnLoader
     plain: dict[str, OwnLoader]
     progress: Progress
+    processes: Processes = ALONE
 
     @property
     def data_identity(self) -> dict[str, Any]:
@@ -200,12 +202,15 @@ def _plan_lines(job: LoaderJob) -> list[str]:
     config, model = job.config, job.model
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     steps = len(job.learning.plan(1))
+    monitor = monitors(config, job.task)[0]
+    better = "larger" if monitor.higher_is_better else "smaller"
     return [
         f"opsin {version()}, device {job.plan.device}, {torch.get_num_threads()} threads",
         f"data   {config.data}",
         f"model  {config.model}: {count_parameters(model):,} parameters, {learning:,} trained; "
         f"loss {config.loss}",
         f"plan   {config.epochs} epochs of {steps} steps, {config.optimizer} at {config.lr:g}, "
-        f"seed {config.seed}; without pictures no split, report or bundle is written",
+        f"seed {config.seed}; the best epoch by {monitor.name}, {better} is better",
+        "       without pictures no split, report or bundle is written",
         f"run    {job.run.path}",
     ]

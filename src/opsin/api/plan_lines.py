@@ -22,7 +22,7 @@ def plan_lines(job: Job) -> list[str]:
     counts = ", ".join(f"{name} {loader.size}" for name, loader in job.plain.items())
     given = " (as given)" if split.given else ""
     return [
-        f"opsin {version()}, device {job.plan.device}, {torch.get_num_threads()} threads",
+        f"opsin {version()}, device {job.plan.device}, {_workforce(job)}",
         f"data   {config.data}: {len(job.intake.index.rows)} files, "
         f"{len(split.classes)} classes; {counts}{given}",
         *(f"       {line}" for line in _not_used(job)),
@@ -38,6 +38,12 @@ def plan_lines(job: Job) -> list[str]:
         *_bits(job),
         f"run    {job.run.path}",
     ]
+
+
+def _workforce(job: Job) -> str:
+    threads = f"{torch.get_num_threads()} threads"
+    size = job.processes.size
+    return f"{size} processes of {threads}" if size > 1 else threads
 
 
 def _bits(job: Job) -> list[str]:

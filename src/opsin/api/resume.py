@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from opsin.api.ranks import rank_here, started_ranks
 from opsin.api.run_result import RunResult
 from opsin.core.config import TrainConfig, learning_settings, make_config, read_config
 from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.core.extras import require
 from opsin.core.files import sha256_file
-from opsin.core.progress import Progress, choose_progress
+from opsin.core.progress import Progress, Silent, choose_progress
 from opsin.core.run_dir import RunDir, open_run, point_latest, read_record
+
+if TYPE_CHECKING:
+    from opsin.training.checkpoint import CheckpointStore, Saved
+    from opsin.training.processes import Processes
 
 
 def resume(
     run: str | Path,
     *,
     epochs: int | None = None,
+    processes: int | None = None,
     accept_changes: bool = False,
     progress: Progress | None = None,
 ) -> RunResult:
     """Go on with an interrupted run; one that is trained gets what it still lacks.
 
     The weights at the end are those of the uninterrupted run. `epochs`: train up to this many,
-    also when the run had ended. `accept_changes`: where data or settings are not what they were,
+    also when the run had ended. `processes`: as many as now, whatever the run had; of several only
+    the first comes back. `accept_changes`: where data or settings are not what they were,
     begin a new run that points to this one.
 
     Raises `WrongUsage` when data or settings changed (each difference is named), `Locked` while the
@@ -31,11 +40,11 @@ def resume(
     """
     require("torch", purpose="opsin train --resume")
     folder = open_run(Path(run))
-    progress = progress or choose_progress()
+    progress = Silent() if rank_here() else progress or choose_progress()
     try:
-        with folder.locked():
+        with nullcontext() if rank_here() else folder.locked():
             try:
-                return _resumed(RunDir(folder.path), epochs, progress)
+                return _resumed_by_all(RunDir(folder.path), epochs, processes, progress)
             except WrongUsage as error:
                 if not accept_changes or error.code not in ("settings_changed", "data_changed"):
                     raise
@@ -45,7 +54,20 @@ def resume(
         progress.close()
 
 
-def _resumed(run: RunDir, epochs: int | None, progress: Progress) -> RunResult:
+def _resumed_by_all(
+    run: RunDir, epochs: int | None, processes: int | None, progress: Progress
+) -> RunResult:
+    config = make_config(read_config(run.config))
+    if processes is not None:
+        config = make_config(config.model_dump() | {"processes": processes})
+    arguments = {"run": str(run.path), "epochs": epochs}
+    with started_ranks(config, "opsin.api.resume:resume", arguments) as ranks:
+        return _resumed(run, config, epochs, ranks, progress)
+
+
+def _resumed(
+    run: RunDir, config: TrainConfig, epochs: int | None, processes: Processes, progress: Progress
+) -> RunResult:
     from opsin.api.continuation import longer, where_it_was
     from opsin.api.job import Job, make_task
     from opsin.api.preparation import prepare
@@ -55,8 +77,7 @@ def _resumed(run: RunDir, epochs: int | None, progress: Progress) -> RunResult:
     from opsin.data.splits import Split
     from opsin.training.checkpoint import CheckpointStore
 
-    config = make_config(read_config(run.config))
-    saved, notes = CheckpointStore(run.checkpoints).newest()
+    saved, notes = _newest(CheckpointStore(run.checkpoints), processes)
     for note in notes:
         progress.line(note)
     if saved is None and notes:
@@ -68,20 +89,39 @@ def _resumed(run: RunDir, epochs: int | None, progress: Progress) -> RunResult:
         )
     if saved is not None:
         refuse_other_settings(run, saved.state["settings"], config)
+        if saved.state["processes"] != processes.size:  # the cores are divided in another way
+            config = config.model_copy(update={"threads": None})
     plan = prepare(config)
     intake, store = plan.take_in(progress)
     _refuse_changes(run, config, contents(intake.index, intake.records))
+    if processes.rank:  # what the first has written is read, and not written again
+        processes.any()
+        epochs = int(read_config(run.config)["epochs"])
+        config = config.model_copy(update={"epochs": epochs})
     config, saved = longer(run, config, saved, epochs, progress.line)
     begun = run.split.exists()
     split = Split.from_dict(read_record(run.split)) if begun else draw_split(intake, config)
     task, balance = make_task(config, intake, split)
     model = plan.model(task.num_outputs)
-    job = Job(run, config, plan, intake, store, split, task, balance, model, progress)
+    parts = (config, plan, intake, store, split, task, balance, model, progress, processes)
+    job = Job(run, *parts)
     if not begun:
         job.write_data_records()
         point_latest(run.path)
+    if processes.rank == 0:
+        processes.any()
     progress.line(where_it_was(run, saved))
     return run_training(job, resume_from=saved)
+
+
+def _newest(store: CheckpointStore, processes: Processes) -> tuple[Saved | None, list[str]]:
+    """The checkpoint that every process goes on from: the first one chooses."""
+    if processes.rank == 0:
+        saved, notes = store.newest()
+        processes.share_text(saved.path.name if saved else "")
+        return saved, notes
+    chosen = processes.share_text(None)
+    return (store.newest(set_aside=False)[0] if chosen else None), []
 
 
 def _begun_again(old: RunDir, progress: Progress) -> RunResult:

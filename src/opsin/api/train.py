@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from opsin.api.ranks import rank_here, started_ranks
 from opsin.api.run_result import RunResult
 from opsin.core.config import TrainConfig, make_config, write_config
 from opsin.core.extras import require
 from opsin.core.files import check_writable, write_json
-from opsin.core.progress import Progress, choose_progress
-from opsin.core.run_dir import create_run, point_latest
+from opsin.core.progress import Progress, Silent, choose_progress
+from opsin.core.run_dir import RunDir, create_run, point_latest
+
+if TYPE_CHECKING:
+    from opsin.training.processes import Processes
 
 
 def train(
@@ -31,7 +35,7 @@ def train(
     """
     require("torch", purpose="opsin train")
     resolved = resolve({"data": data} | settings, config)
-    progress = progress or choose_progress()
+    progress = Silent() if rank_here() else progress or choose_progress()
     try:
         return new_run(resolved, progress)
     finally:
@@ -91,9 +95,19 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def new_run(config: TrainConfig, progress: Progress, *, follows: Path | None = None) -> RunResult:
-    """A new run folder, trained; `follows` is the run that it takes the place of."""
+    """A new run folder, trained; `follows` is the run that it takes the place of. Of several
+    processes only the first comes back.
+    """
     # torch and everything that needs it is loaded only once the settings are known to be right.
     progress.step("loading torch", 0, 1)
+    settings = config.model_dump(mode="json")
+    with started_ranks(config, "opsin.api.train:train", settings) as processes:
+        return _new_run(config, progress, follows, processes)
+
+
+def _new_run(
+    config: TrainConfig, progress: Progress, follows: Path | None, processes: Processes
+) -> RunResult:
     from opsin.api.fit import monitors
     from opsin.api.job import Job, make_task
     from opsin.api.preparation import prepare
@@ -102,7 +116,8 @@ def new_run(config: TrainConfig, progress: Progress, *, follows: Path | None = N
 
     progress.step("loading torch", 1, 1)
     plan = prepare(config)
-    check_writable(config.project)
+    if processes.rank == 0:
+        check_writable(config.project)
     intake, store = plan.take_in(progress)
     split = draw_split(intake, config)
     task, balance = make_task(config, intake, split)
@@ -110,14 +125,18 @@ def new_run(config: TrainConfig, progress: Progress, *, follows: Path | None = N
     model = plan.model(task.num_outputs)
     config = plan.resolved()
     name = config.name or f"{config.data.name}-{config.model.replace(':', '-')}"
+    parts = (config, plan, intake, store, split, task, balance, model, progress, processes)
+    if processes.rank:
+        return run_training(Job(RunDir(Path(processes.share_text(None))), *parts))
     run = create_run(config.project, _safe(name))
     with run.locked():
         write_config(run.config, config)
         environment = plan.environment()
         write_json(run.environment, environment | ({"follows": str(follows)} if follows else {}))
-        job = Job(run, config, plan, intake, store, split, task, balance, model, progress)
+        job = Job(run, *parts)
         job.write_data_records()
         point_latest(run.path)
+        processes.share_text(str(run.path))
         return run_training(job)
 
 

@@ -30,7 +30,7 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
 
     Raises `Interrupted` after Ctrl-C or SIGTERM, with the command that goes on.
     """
-    if resume_from:
+    if resume_from and resume_from.state["processes"] == job.processes.size:
         torch.set_num_threads(resume_from.state["threads"])
     for line in plan_lines(job):
         job.progress.line(line)
@@ -38,6 +38,9 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
     with StopRequest(job.progress.line) as stop:
         try:
             history = fit(job, stop, resume_from)
+            job.processes.leave()
+            if job.processes.rank:
+                raise SystemExit(0)
             table, report = _evaluate(job, stop)
             stop.check("after evaluating")
             bundle = _bundle(job) if job.config.bundle else None
@@ -56,6 +59,12 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
             kept = f"the last checkpoint is {last}" if last else "there is no checkpoint yet"
             raise Interrupted(f"stopped at once; {kept}", exit_code=code, fix=go_on) from None
         except RuntimeError as error:
+            lost = job.processes.fault(error)
+            if lost is not None:
+                last = CheckpointStore(job.run.checkpoints).last()
+                lost.message += f"; the last checkpoint is {last}" if last else ""
+                lost.fix = lost.fix or go_on
+                raise lost from error
             fault = _out_of_memory(error, job)
             if fault is None:
                 raise

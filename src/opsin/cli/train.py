@@ -33,7 +33,12 @@ def train(
             help="With --resume: begin a new run where data or settings have changed.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Settle the settings only.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Everything but the training; writes nothing.")
+    ] = False,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="Settle the settings only, and print them.")
+    ] = False,
     show_code: Annotated[bool, typer.Option("--show-code", help="Print the Python twin.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -48,19 +53,21 @@ def train(
       opsin train --resume runs/latest --epochs 200
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    more = {"epochs": given.get("epochs"), "accept_changes": accept_changes or None}
-    again = {name: value for name, value in more.items() if value is not None}
-    if resume is not None and (data is not None or set(given) - {"epochs"} or config or dry_run):
+    again: dict[str, Any] = {name: given[name] for name in ("epochs", "processes") if name in given}
+    if accept_changes:
+        again["accept_changes"] = True
+    only_looks = dry_run or show_settings
+    if resume is not None and (data is not None or set(given) - set(again) or config or only_looks):
         raise WrongUsage(
-            "--resume goes on with the run's own settings; only --epochs and --accept-changes "
-            "may stand beside it",
+            "--resume goes on with the run's own settings; only --epochs, --processes and "
+            "--accept-changes may stand beside it",
             where="resume",
             fix="begin a new run for other settings",
         )
     if accept_changes and resume is None:
         raise WrongUsage("--accept-changes belongs to --resume RUN", where="accept_changes")
     if show_code:
-        if dry_run:
+        if only_looks:
             raise WrongUsage("a --dry-run has no twin; --show-code runs nothing by itself")
         say(
             code_of("resume", resume, **again)
@@ -71,7 +78,13 @@ def train(
     progress = choose_progress(quiet=quiet)
     if resume is not None:
         result = opsin.resume(resume, progress=progress, **again)
-    elif dry_run:
+    elif dry_run and not show_settings:
+        from opsin.api.dry_run import dry_run as look
+
+        found = look(data, config=config, progress=progress, **given)
+        say(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+        return
+    elif show_settings:
         from opsin.api.train import resolve
 
         settled = resolve({"data": data} | given, config)

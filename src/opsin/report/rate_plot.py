@@ -45,27 +45,22 @@ def _draw(axes: Any, curve: RateCurve) -> None:
     axes.set_xscale("log")
     axes.plot(curve.rates, curve.losses, ".", color=_QUIET, alpha=0.45, markersize=4)
     axes.plot(curve.rates, curve.smoothed, color=_LINE, linewidth=2)
-    low, high = min(curve.smoothed), max(curve.smoothed[: max(1, len(curve.smoothed) // 2)])
+    low, high = min(curve.losses), max(curve.smoothed[: max(1, len(curve.smoothed) // 2)])
     # Where training diverges the loss has no scale; the part that matters keeps the room.
     room = max(high - low, 0.05 * abs(high), 1e-6)
-    axes.set_ylim(min(*curve.losses, low) - 0.08 * room, high + 0.6 * room)
+    axes.set_ylim(low - 0.08 * room, high + 0.3 * room)
     marks = (
-        ("suggested", curve.tenth, _MARK, "-", 0.97),
-        ("valley", curve.valley, _QUIET, "--", 0.90),
-        ("steepest", curve.steepest, _QUIET, ":", 0.83),
+        ("suggested", curve.tenth, _MARK, "-"),
+        ("valley", curve.valley, _QUIET, "--"),
+        ("steepest", curve.steepest, _QUIET, ":"),
     )
-    for name, rate, colour, style, height in marks:
-        if rate is None:
-            continue
-        axes.axvline(rate, color=colour, linestyle=style, linewidth=1.2, zorder=0)
-        axes.text(
-            rate,
-            height,
-            f" {name} {rate:.1e}",
-            color=colour,
-            transform=axes.get_xaxis_transform(),
-            verticalalignment="top",
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+    for name, rate, colour, style in marks:
+        if rate is not None:
+            label = f"{name} {rate:.1e}"
+            axes.axvline(rate, color=colour, linestyle=style, linewidth=1.4, label=label, zorder=0)
+    if curve.tenth is not None:
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2
         )
     axes.set_xlabel("learning rate", color=_INK)
     axes.set_ylabel("training loss", color=_INK)

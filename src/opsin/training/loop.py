@@ -109,6 +109,7 @@ class Trainer:
             if number:
                 self.best.use(self.model, self.history)
             self.at = Position(stage=number, total=self.at.total)
+        stage.train.share = stage.val.share = self.processes.share
         stage.step.begin(self.device, self.processes)
         if saved:
             unpack_step(stage.step, saved.state["learner"], saved.tensors)

@@ -32,6 +32,7 @@ def take(trainer: Trainer) -> tuple[dict[str, Any], Tensors]:
         "learner": learner,
         "callbacks": trainer.hooks.state(),
         "threads": torch.get_num_threads(),
+        "processes": trainer.processes.size,
         "settings": trainer.settings,
     }
     return state, tensors

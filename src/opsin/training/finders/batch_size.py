@@ -14,6 +14,7 @@ from opsin.core.batch import Batch
 from opsin.core.device import memory
 from opsin.core.errors import NotEnoughMemory
 from opsin.core.micro_batch import MicroBatch
+from opsin.core.words import size
 from opsin.training.finders.batches import batch_of, endless
 from opsin.training.memory import MARGIN, StepMemory, losses_of, step_memory
 from opsin.training.processes import ALONE
@@ -24,7 +25,9 @@ from opsin.training.untouched import untouched
 
 NEAR_BEST = 0.95
 """The smallest size with this share of the best throughput is recommended."""
-REPEATS = 3
+REPEATS = 5
+IDLE = 3
+"""After so many sizes in a row that were no faster the rest is left out: timing is noisy."""
 POOL = 64
 """Samples that all trial batches are made of."""
 PATIENCE_S = 20.0
@@ -101,7 +104,8 @@ def batch_sizes(
                 fits = needs.samples(int(MARGIN * free)) if free else stage.train.size
                 if fits < 1:
                     raise NotEnoughMemory(
-                        f"a step of one sample needs about {needs.of(1):,} bytes, {free:,} are free",
+                        f"a step of one sample needs about {size(needs.of(1))}; "
+                        f"{size(free)} are free",
                         fix="a smaller --image-size, or a smaller --model",
                     )
                 largest = min(fits, stage.train.size)
@@ -179,13 +183,13 @@ class _Trial:
     def table(
         self, sizes: Iterator[int], seconds: float, on_size: Callable[[int, int], None]
     ) -> list[Throughput]:
-        """Times by size, until time is up or two sizes in a row were no faster than the best."""
+        """Times by size, until time is up or larger ones are no faster."""
         rows: list[Throughput] = []
         needs = self.needs()
         end, idle = time.monotonic() + seconds, 0
         for samples in sizes:
             expected = rows[-1].seconds / rows[-1].samples * samples if rows else 0.0
-            if rows and (time.monotonic() + expected * (1 + REPEATS) > end or idle == 2):
+            if rows and (time.monotonic() + expected * (1 + REPEATS) > end or idle == IDLE):
                 break
             on_size(samples, samples)
             self.seconds(samples)  # the first step of a size prepares what later ones reuse

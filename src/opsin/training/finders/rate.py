@@ -59,23 +59,23 @@ class RateCurve:
         our trials: `valley` was several times too low, `steepest` stood on the edge. Source:
         the `minimum` of fastai's `lr_find`.
         """
-        return self.rates[self._lowest] / 10 if self.found else None
+        return self._descent[0][-1] / 10 if self.found else None
 
     @property
     def valley(self) -> float | None:
         """Of the points up to the lowest. Source: the `valley` of fastai's `lr_find`."""
-        end = self._lowest + 1
-        return longest_descent(self.rates[:end], self.smoothed[:end]) if self.found else None
+        return longest_descent(*self._descent) if self.found else None
 
     @property
     def steepest(self) -> float | None:
         """Of the points up to the lowest. Source: Smith (2015)."""
-        end = self._lowest + 1
-        return fastest_descent(self.rates[:end], self.smoothed[:end]) if self.found else None
+        return fastest_descent(*self._descent) if self.found else None
 
     @property
-    def _lowest(self) -> int:
-        return min(range(len(self.smoothed)), key=lambda at: self.smoothed[at])
+    def _descent(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Rates and smoothed losses up to the lowest."""
+        end = self.smoothed.index(min(self.smoothed)) + 1
+        return self.rates[:end], self.smoothed[:end]
 
 
 def rate_range(
@@ -160,13 +160,13 @@ def fastest_descent(rates: Sequence[float], smoothed: Sequence[float]) -> float 
 
 
 def longest_descent(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
-    """The rate in the middle of the longest decreasing subsequence of `smoothed`. None where it
-    never falls.
+    """The rate in the middle of the longest decreasing subsequence of `smoothed`, which
+    begins where a level stretch ends. None where it never falls.
     """
     lengths, before = [1] * len(smoothed), [-1] * len(smoothed)
     for at in range(len(smoothed)):
         for earlier in range(at):
-            if smoothed[at] < smoothed[earlier] and lengths[at] <= lengths[earlier]:
+            if smoothed[at] < smoothed[earlier] and lengths[at] <= lengths[earlier] + 1:
                 lengths[at], before[at] = lengths[earlier] + 1, earlier
     end = start = max(range(len(lengths)), key=lambda at: lengths[at], default=0)
     while before and before[start] >= 0:

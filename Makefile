@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 UV_INSTALL := $(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode \
 	--constraints constraints.txt --build-constraints constraints.txt
 PINS := pyproject.toml constraints.txt
-CODE := src tests benchmarks
+CODE := src tests benchmarks docs examples
 
 # A torch wheel is half a gigabyte; uv's own limit of 30 s is short for it.
 export UV_HTTP_TIMEOUT ?= 600

@@ -24,10 +24,10 @@ def flip_bits(folder: Path, checkpoints: Path, count: int, seed: str) -> Tally:
     for _ in range(READS):
         start = time.perf_counter()
         saved, _notes = store.newest(set_aside=False)
-        tally.sample("reading", time.perf_counter() - start)
+        tally.sample("reading a checkpoint", time.perf_counter() - start)
         assert saved
         assert saved.path == newest
-    tally.sample("size", len(whole))
+    tally.sample("size of a checkpoint", len(whole))
     draw = random.Random(seed)
     for bit in draw.sample(range(8 * len(whole)), count):
         data = bytearray(whole)
@@ -58,6 +58,6 @@ def read_large(folder: Path, megabytes: int) -> Tally:
     for _ in range(5):
         start = time.perf_counter()
         assert store.newest()[0]
-        tally.sample("reading 100 MB", time.perf_counter() - start)
+        tally.sample(f"reading {megabytes} MB", time.perf_counter() - start)
     shutil.rmtree(folder)
     return tally

@@ -48,8 +48,9 @@ ROWS: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.1, "keep_best": ("val_accuracy",), "optimizer": "adamw",
         "weight_decay": 0.05,
     },
+    "two processes": {"processes": 2, "augment": "light", "dropout": 0.2},
 }  # fmt: skip
-"""`processes: 2` and its like belong here too: whatever must not change under a kill."""
+"""Whatever must not matter to a kill belongs here."""
 
 SAVING: list[dict[str, Any]] = [
     {"checkpoint_steps": 1},

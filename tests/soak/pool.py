@@ -68,7 +68,7 @@ def _serve(connection: Connection, work: Mapping[str, Callable[..., Tally]]) -> 
                 tally = work[name](**arguments)
             except Exception:
                 tally = Tally()
-                tally.fail("broken", f"{name} {arguments}: {traceback.format_exc()}")
+                tally.fail("broken", f"{name} {arguments.get('folder')}: {traceback.format_exc()}")
             connection.send_bytes(tally.to_json())
     except (EOFError, OSError, KeyboardInterrupt):
         os._exit(0)

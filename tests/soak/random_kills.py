@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import time
@@ -54,17 +55,14 @@ class Trial:
         try:
             while True:
                 child = self._start()
-                if left and misses < MISSES:
-                    killed = self._kill(child)
-                else:
-                    killed, _ = False, child.wait()
-                if killed:
+                wanted = bool(left) and misses < MISSES
+                if self._watch(child, kill=wanted):
                     left -= 1
                     self._look()
                 elif child.status:
                     self._fail("refused", f"exit {child.status}: {child.words()}")
                     break
-                elif left and misses < MISSES:
+                elif wanted:
                     misses += 1
                 else:
                     break
@@ -91,42 +89,39 @@ class Trial:
             return command(log, ["train", "--resume", str(run)])
         return forked(log, lambda: _resume(run))
 
-    def _kill(self, child: Child) -> bool:
-        """Whether the process lived until then. Half of the kills fall anywhere, half where it
-        learns.
+    def _watch(self, child: Child, *, kill: bool) -> bool:
+        """Until it ends or is killed, and whether it was. Kills fall anywhere, or in the learning
+        once that has begun.
         """
-        group, anywhere = self._random.random() < 0.5, self._random.random() < 0.5
+        group, anywhere = self._random.random() < 0.5, self._random.random() < 0.4
         share = self._random.random() / (1 if self.kills < 5 else 4)
-        whole_s, learning_s = self.reference["whole_s"], self.reference["learning_s"]
-        if self.real:
-            whole_s = self.reference["real_s"]
-        before = self._position()
-        until = None if not anywhere else child.started + share * whole_s
-        learns = False
+        whole_s = self.reference["real_s" if self.real else "whole_s"]
+        until = child.started + (share * whole_s if kill and anywhere else math.inf)
+        before, learns, at = self._position(), False, b""
         while child.poll() is None:
             now = time.monotonic()
-            if not learns and self._position() not in (before, b""):
+            at = self._position()
+            if not learns and at not in (before, b""):
                 learns = True
-                if run_in(self.folder) and before:
-                    name = "recovery of a command" if self.real else "recovery"
+                if before:
+                    name = "recovery of the command" if self.real else "recovery"
                     self.tally.sample(name, now - child.started)
-                if until is None:
-                    until = now + share * learning_s
-            if (until is not None and now >= until) or now - child.started > HANGS_S:
-                # What it does now, by the file that a step writes and an ended training removes.
-                at = self._position()
+                if kill and not anywhere:
+                    until = now + share * self.reference["learning_s"]
+            if now >= until:
                 child.kill(group=group)
                 child.wait()
                 break
-            time.sleep(0.001)
+            if now - child.started > HANGS_S:
+                child.wait()
+            time.sleep(0.002)
         if child.status != -9:
             return False
+        # By the file that each step writes and an ended training removes.
         where = "learning" if learns and at else "evaluating" if learns else "starting, reading"
-        self.tally.counts["kills"] += 1
+        self.tally.counts["kills of the command" if self.real else "kills"] += 1
         self.tally.counts[f"kills of {'the group' if group else 'the process alone'}"] += 1
         self.tally.counts[f"kills while {where}"] += 1
-        if self.real:
-            self.tally.counts["kills of the command"] += 1
         return True
 
     def _position(self) -> bytes:
@@ -180,8 +175,8 @@ class Trial:
         aside = {path.stem for path in (run / "checkpoints").glob("*.damaged")}
         if aside != self._flipped:
             self._fail("flip not noticed", f"set aside {aside}, damaged were {self._flipped}")
-        left = [path.name for path in run.rglob(".*.tmp")]
-        self.tally.counts["temporary files left"] += len(left)
+        # Small and hidden; told, because nobody takes them away.
+        self.tally.counts["temporary files left"] += sum(1 for _ in run.rglob(".*.tmp"))
 
     def _fail(self, kind: str, text: str) -> None:
         self.tally.fail(kind, f"{self.row} (seed {self.seed}, {self.folder}): {text}")

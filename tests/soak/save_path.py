@@ -22,7 +22,6 @@ from tests.soak.records import (
     reached,
     run_in,
     unreadable,
-    unreadable_checkpoints,
 )
 from tests.soak.tally import Tally
 from tests.soak.write_calls import MOMENTS, WriteCalls
@@ -30,12 +29,14 @@ from tests.soak.write_calls import MOMENTS, WriteCalls
 Point = tuple[int, str]
 
 
-def run_tiny(folder: Path) -> None:
+def run_tiny(folder: Path, *, broken: bool = False) -> None:
     """Train the tiny network in `folder`, or go on with it: two bests, averaged weights, history
-    and position, a checkpoint in the middle of each epoch and after it.
+    and position, a checkpoint in the middle of each epoch and after it. `broken`: with a save that
+    is not atomic, to see that this is noticed.
     """
     from tests.training.points import make_trainer, network
 
+    from opsin.training import checkpoint
     from opsin.training.callbacks.averaging import Averaging
     from opsin.training.callbacks.history_file import HistoryFile
     from opsin.training.callbacks.position_file import PositionFile
@@ -43,8 +44,10 @@ def run_tiny(folder: Path) -> None:
     from opsin.training.monitor import Monitor
     from opsin.training.saving import Saving
 
-    folder.mkdir(exist_ok=True)
+    if broken:
+        checkpoint.write_bytes = _write_in_place
     checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
     saved, notes = CheckpointStore(checkpoints).newest()
     if notes:
         raise SystemExit(f"not whole: {notes}")
@@ -100,6 +103,20 @@ def points(calls: list[tuple[str, str]], share: float, offset: int = 0) -> list[
     return [every[int(at * step) + start] for at in range(int((len(every) - start - 1) / step) + 1)]
 
 
+def floor(calls: list[tuple[str, str]], number: int) -> int:
+    """The step of the newest checkpoint that was there before call `number`; -1 for none.
+
+    >>> floor([("rename", "step-00000004.ab.safetensors"), ("rename", "history.csv")], 2)
+    4
+    """
+    steps = [
+        int(name.partition(".")[0].removeprefix("step-"))
+        for kind, name in calls[: number - 1]
+        if kind == "rename" and name.startswith("step-")
+    ]
+    return max(steps, default=-1)
+
+
 def killed(folder: Path, work: Callable[[], Any], point: Point) -> Child:
     """`work` in a child that dies at `point`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,28 +128,22 @@ def killed(folder: Path, work: Callable[[], Any], point: Point) -> Child:
     return forked(folder.with_name(f"{folder.name}.log"), doomed)
 
 
-def try_tiny(folder: Path, point: Point, expected: Mapping[str, str], *, broken: bool) -> Tally:
-    """One point of the loop's own writes. `broken`: with a save that is not atomic, to see that
-    this is noticed.
+def try_tiny(
+    folder: Path, point: Point, floor: int, expected: Mapping[str, str], *, broken: bool
+) -> Tally:
+    """One point of the loop's own writes: all is whole, step `floor` is not lost, and the end is
+    the same. `broken` as in `run_tiny`.
     """
     tally = Tally()
     where = f"call {point[0]}, {point[1]} ({folder})"
 
-    def work() -> None:
-        if broken:
-            from opsin.training import checkpoint
-
-            checkpoint.write_bytes = _write_in_place
-        run_tiny(folder)
-
-    child = killed(folder, work, point)
+    child = killed(folder, lambda: run_tiny(folder, broken=broken), point)
     child.wait()
     if child.status != -9:
         tally.fail("broken", f"{where}: was not reached, exit {child.status}: {child.words()}")
         return tally
     tally.counts["points of the loop"] += 1
-    for what in unreadable_checkpoints(folder / "checkpoints"):
-        tally.fail("unreadable", f"{where}: {what}")
+    _look(tally, where, folder, floor)
     again = forked(folder.with_name(f"{folder.name}.log"), lambda: run_tiny(folder))
     if again.wait():
         tally.fail("refused", f"{where}: exit {again.status}: {again.words()}")
@@ -144,9 +155,9 @@ def try_tiny(folder: Path, point: Point, expected: Mapping[str, str], *, broken:
 
 
 def try_train(
-    folder: Path, pictures: Path, row: str, point: Point, expected: Mapping[str, str]
+    folder: Path, pictures: Path, row: str, point: Point, floor: int, expected: Mapping[str, str]
 ) -> Tally:
-    """One point of all that `opsin.train` writes: everything is whole, nothing saved is lost."""
+    """One point of all that `opsin.train` writes, likewise."""
     tally = Tally()
     where = f"{row}, call {point[0]}, {point[1]} ({folder})"
     work = training(pictures, settings_of(row, folder))
@@ -158,25 +169,29 @@ def try_train(
     tally.counts["points of opsin.train"] += 1
     run = run_in(folder)
     if run:
-        for what in unreadable(run):
-            tally.fail("unreadable", f"{where}: {what}")
-        before = reached(run / "checkpoints")
+        _look(tally, where, run, floor)
         again = forked(child.log, lambda: _resume_here(run))
     else:
-        before = -1
         again = forked(child.log, work)
     if again.wait():
         tally.fail("refused", f"{where}: exit {again.status}: {again.words()}")
         return tally
     run = run_in(folder)
     assert run
-    if reached(run / "checkpoints") < before:
-        tally.fail("unreadable", f"{where}: step {before} was saved and is gone")
     if different := differences(dict(expected), ending(run)):
         tally.fail("differs", f"{where}: {', '.join(different[:6])}")
+    tally.counts["temporary files left"] += sum(1 for _ in run.rglob(".*.tmp"))
     if not tally.failures:
         removed(folder)
     return tally
+
+
+def _look(tally: Tally, where: str, run: Path, floor: int) -> None:
+    for what in unreadable(run):
+        tally.fail("unreadable", f"{where}: {what}")
+    step = reached(run / "checkpoints")
+    if step < floor:
+        tally.fail("unreadable", f"{where}: step {floor} was saved, and now {step} is the newest")
 
 
 def settings_of(row: str, folder: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ PUBLIC = [
     "doctor",
     "evaluate",
     "export",
+    "find",
     "predict",
     "resume",
     "serve",

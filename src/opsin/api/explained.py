@@ -10,13 +10,21 @@ from opsin.core.errors import Interrupted, NoRoom, NotEnoughMemory, OpsinError, 
 from opsin.core.run_dir import RunDir
 from opsin.training.checkpoint import CheckpointStore
 from opsin.training.interrupt import StopRequest
+from opsin.training.processes import ALONE, Processes
 
 
 @contextmanager
-def explained(run: RunDir, config: TrainConfig, stop: StopRequest, go_on: str) -> Iterator[None]:
+def explained(
+    run: RunDir,
+    config: TrainConfig,
+    stop: StopRequest,
+    go_on: str,
+    processes: Processes = ALONE,
+) -> Iterator[None]:
     """Around a training: `go_on` is what goes on with it after an interruption.
 
-    Raises `Interrupted`, `NotEnoughMemory`, `WrongUsage` for what torch says in its own words.
+    Raises `Interrupted`, `NotEnoughMemory`, `WrongUsage` for what torch says in its own words, and
+    what ended another of the `processes`.
     """
     try:
         yield
@@ -29,14 +37,23 @@ def explained(run: RunDir, config: TrainConfig, stop: StopRequest, go_on: str) -
         raise
     except KeyboardInterrupt:
         code = stop.exit_code or 130
-        last = CheckpointStore(run.checkpoints).last()
-        kept = f"the last checkpoint is {last}" if last else "there is no checkpoint yet"
+        kept = _kept(run) or "there is no checkpoint yet"
         raise Interrupted(f"stopped at once; {kept}", exit_code=code, fix=go_on) from None
     except (RuntimeError, ValueError) as error:
+        lost = processes.fault(error) if isinstance(error, RuntimeError) else None
+        if lost is not None:
+            lost.message += f"; {_kept(run)}" if _kept(run) else ""
+            lost.fix = lost.fix or go_on
+            raise lost from error
         fault = _fault_of(str(error), run, config)
         if fault is None:
             raise
         raise fault from error
+
+
+def _kept(run: RunDir) -> str:
+    last = CheckpointStore(run.checkpoints).last()
+    return f"the last checkpoint is {last}" if last else ""
 
 
 def _fault_of(text: str, run: RunDir, config: TrainConfig) -> OpsinError | None:

@@ -67,6 +67,22 @@ def refuse_other_names(run: RunDir, named: Mapping[str, Any]) -> None:
             )
 
 
+def refuse_to_rebuild(run: RunDir) -> None:
+    """Raise `WrongUsage` for a run whose model or loss no file can make again."""
+    own = (read_record(run.environment) if run.environment.exists() else {}).get("own", _NONE)
+    parts = [f"{name} {own[name]}" for name in ("model", "loss") if own[name]]
+    if parts or own["data"] == LOADERS:
+        raise WrongUsage(
+            f"this run was trained with parts that stand in no file: {', '.join(parts)}"
+            + (", on DataLoaders, which say nothing of pictures" * (own["data"] == LOADERS)),
+            code="own_part_missing",
+            where=str(run.path),
+            fix=f"its bundle is {run.bundle}"
+            if run.bundle.exists()
+            else "torch.onnx.export, from Python, where the module is",
+        )
+
+
 def go_on(run: RunDir, own: Own, data: str = FOLDER) -> str:
     """What to type to go on with a run: a command, or where it has own parts a Python call."""
     if not own and data == FOLDER:

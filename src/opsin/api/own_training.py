@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,13 @@ def resume_loaders(
 def _prepared(
     own: Own, data: Any, values: Mapping[str, Any], progress: Progress
 ) -> tuple[TrainConfig, LoaderPlan, dict[str, OwnLoader], OwnTask]:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise WrongUsage(
+            "DataLoaders are trained on by one process, and this is one of several",
+            code="setting_not_for_own",
+            where="data",
+            fix="start it without torchrun",
+        )
     config = own.settle({**values, "data": "DataLoaders"})
     refuse_settings(own, values, config)
     if config.threads:

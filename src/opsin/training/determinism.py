@@ -33,6 +33,19 @@ def not_deterministic(device: torch.device) -> list[str]:
     return [*{"cuda": _CUDA, "mps": _MPS}.get(device.type, ["not known here"]), everywhere]
 
 
+def seed_draws(seed: int, device: torch.device) -> None:
+    """Seed what torch draws itself, for one step on `device`.
+
+    Not by `torch.manual_seed`: where a GPU could be and is not in use, that formats the caller's
+    stack three times in each call, .3 of the 1.2 ms that a small step takes (measured).
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 @contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
     """Deterministic operations, and a generator of torch that may be seeded at every step: the

@@ -17,7 +17,7 @@ from opsin.training import events
 from opsin.training.best import BestWeights
 from opsin.training.callback import Ask, Callback, Scale
 from opsin.training.checkpoint import CheckpointStore, Saved
-from opsin.training.determinism import reproducible
+from opsin.training.determinism import reproducible, seed_draws
 from opsin.training.history import EpochRecord, History, refuse_nan
 from opsin.training.hooks import Hooks
 from opsin.training.interrupt import StopRequest
@@ -169,7 +169,7 @@ class Trainer:
             step = self.at.step + 1
             seed = torch_seed(self.seed, epoch, step, self.processes.rank, "step")
             moment = Moment(epoch, step, steps, rate(step), sizes[step - 1], seed)
-            torch.manual_seed(seed)
+            seed_draws(seed, self.device)
             skip = skippers and self._skip(batch, moment)
             loss = math.nan if skip else self._step(stage, batch.to(self.device), moment)
             self.at.step, self.at.total = step, self.at.total + 1

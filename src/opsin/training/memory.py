@@ -12,8 +12,8 @@ from torch import nn
 from opsin.core.batch import Batch
 from opsin.core.device import memory
 from opsin.core.errors import NotEnoughMemory, OpsinError
-from opsin.core.micro_batch import part
 from opsin.core.words import size
+from opsin.training.finders.batches import batch_of
 from opsin.training.norms import norms
 from opsin.training.untouched import same_buffers_and_draws
 
@@ -74,7 +74,8 @@ def step_memory(
     """
     gradients = sum(p.numel() * p.element_size() for p in learning)
     standing = LIBRARIES + (1 + STATES) * gradients
-    few, more = part(batch, 0, min(2, len(batch))), part(batch, 0, min(4, len(batch)))
+    # Copies: the storage of a slice is that of the whole batch.
+    few, more = (batch_of(batch, min(samples, len(batch))) for samples in (2, 4))
     low, high = (activation_bytes(module, loss_of, each) for each in (few, more))
     if len(more) == len(few):
         return StepMemory(standing, max(1.0, high / len(more)))
@@ -169,7 +170,7 @@ def parts_that_fit(
 def _measured(step: SupervisedStep, batch: Batch, wanted: int, free: int) -> StepMemory | None:
     """The estimate, or None when even a gross bound leaves no question."""
     loss_of = losses_of(step)
-    few = part(batch, 0, min(2, len(batch)))
+    few = batch_of(batch, min(2, len(batch)))
     gross = activation_bytes(step.module, loss_of, few) / len(few) * wanted
     weights = sum(p.numel() * p.element_size() for p in step.learning)
     if gross + LIBRARIES + (1 + STATES) * weights < NO_QUESTION * free:

@@ -13,6 +13,7 @@ from opsin.core.micro_batch import MicroBatch, batches_that_fit, out_of_memory
 from opsin.tasks.guards import check_first_batch
 from opsin.tasks.meter import Meter
 from opsin.tasks.task import Task
+from opsin.training.determinism import seed_draws
 from opsin.training.norms import norms
 from opsin.training.optim import set_rate
 from opsin.training.penalties import add_penalties
@@ -57,6 +58,7 @@ class SupervisedStep(Step):
         self.l1, self.l2 = l1, l2
         self.learning = [p for group in optimizer.param_groups for p in group["params"]]
         self._evaluation = MicroBatch(say=self.micro.say)
+        self._device = torch.device("cpu")
         self._processes = ALONE
         self._wrapped = module
         self._checked = False
@@ -68,6 +70,7 @@ class SupervisedStep(Step):
 
     def begin(self, device: torch.device, processes: Processes) -> None:
         """Switch gradients on for what learns, off for the rest."""
+        self._device = device
         learning = set(map(id, self.learning))
         for parameter in self.module.parameters():
             parameter.requires_grad_(id(parameter) in learning)
@@ -167,7 +170,7 @@ class SupervisedStep(Step):
         with torch.no_grad():
             for buffer, before in zip(self.module.buffers(), buffers, strict=True):
                 buffer.copy_(before)
-        torch.manual_seed(moment.seed)
+        seed_draws(moment.seed, self._device)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -19,12 +19,12 @@ from torch import nn
 
 from opsin.core.batch import Batch
 from opsin.core.errors import Interrupted
+from opsin.core.micro_batch import MicroBatch
 from opsin.tasks.classification import Classification
 from opsin.training.callback import Callback
 from opsin.training.checkpoint import CheckpointStore
 from opsin.training.interrupt import StopRequest
 from opsin.training.loop import Trainer
-from opsin.core.micro_batch import MicroBatch
 from opsin.training.monitor import Monitor
 from opsin.training.norms import norms
 from opsin.training.optim import make_optimizer

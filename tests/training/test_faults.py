@@ -23,10 +23,10 @@ from opsin.api.resume import resume
 from opsin.api.train import train
 from opsin.core import files
 from opsin.core.errors import Interrupted, NoRoom, NotEnoughMemory, WrongUsage
+from opsin.core.micro_batch import MicroBatch
 from opsin.core.progress import Silent
 from opsin.training.checkpoint import CheckpointStore
 from opsin.training.interrupt import StopRequest
-from opsin.core.micro_batch import MicroBatch
 from opsin.training.saving import Saving
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from tests.training.points import CPU, KillAt, Killed, bits, make_trainer
 
-from opsin.training.checkpoint import CheckpointStore
 from opsin.core.micro_batch import MicroBatch
+from opsin.training.checkpoint import CheckpointStore
 from opsin.training.precision import Precision
 from opsin.training.saving import Saving
 

@@ -86,7 +86,7 @@ def refuse_other_module(module: nn.Module, saved: Saved) -> None:
     now = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     found = [
         f"{name} was {_size(before.get(name))}, is {_size(now.get(name))}"
-        for name in {**before, **now}
+        for name in {**now, **before}
         if before.get(name) != now.get(name)
     ]
     if found:

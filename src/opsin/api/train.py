@@ -12,7 +12,7 @@ from opsin.core.config import TrainConfig, make_config, write_config
 from opsin.core.extras import require
 from opsin.core.files import check_writable, write_json
 from opsin.core.progress import Progress, Silent, choose_progress
-from opsin.core.run_dir import RunDir, create_run, point_latest
+from opsin.core.run_dir import RunDir, create_run, point_latest, run_name
 
 if TYPE_CHECKING:
     from opsin.training.processes import Processes
@@ -124,11 +124,10 @@ def _new_run(
     monitors(config, task)
     model = plan.model(task.num_outputs)
     config = plan.resolved()
-    name = config.name or f"{config.data.name}-{config.model.replace(':', '-')}"
     parts = (config, plan, intake, store, split, task, balance, model, progress, processes)
     if processes.rank:
         return run_training(Job(RunDir(Path(processes.share_text(None))), *parts))
-    run = create_run(config.project, _safe(name))
+    run = create_run(config.project, run_name(config))
     with run.locked():
         write_config(run.config, config)
         environment = plan.environment()
@@ -138,8 +137,3 @@ def _new_run(
         point_latest(run.path)
         processes.share_text(str(run.path))
         return run_training(job)
-
-
-def _safe(name: str) -> str:
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)
-    return kept.strip(".-")[:80] or "run"

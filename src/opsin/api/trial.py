@@ -9,7 +9,7 @@ from opsin.api.job import Job, make_task
 from opsin.api.preparation import prepare
 from opsin.core.config import TrainConfig
 from opsin.core.progress import Progress
-from opsin.core.run_dir import RunDir
+from opsin.core.run_dir import RunDir, run_name
 from opsin.data.intake import draw_split
 from opsin.training.stage import Stage
 from opsin.training.stages import make_stages
@@ -28,8 +28,7 @@ def trial_job(config: TrainConfig, progress: Progress) -> Job:
     model = plan.model(task.num_outputs)
     # Worker processes take seconds to start, which a trial of some steps does not win back.
     config = plan.resolved().model_copy(update={"workers": 0})
-    name = config.name or f"{config.data.name}-{config.model.replace(':', '-')}"
-    run = RunDir(config.project / name)
+    run = RunDir(config.project / run_name(config))
     return Job(run, config, plan, intake, store, split, task, balance, model, progress)
 
 

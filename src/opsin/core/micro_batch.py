@@ -51,18 +51,23 @@ class MicroBatch:
                 fix="a smaller --image-size, a smaller --model, or --precision bfloat16",
             ) from error
         self.size = tried // 2
-        changes = "nothing else changes"
-        if learning:
-            changes = f"the batch stays {len(batch)}: the step is the same"
-            if batch_norm:
-                changes = (
-                    f"the batch stays {len(batch)}, but batch-norm now sees parts of it, which "
-                    "makes that another step"
-                )
+        changes = (
+            in_parts(len(batch), batch_norm=batch_norm) if learning else "nothing else changes"
+        )
         self.say(
             f"out of memory: {tried} samples at once are too many, going on with {self.size}; "
             f"{changes}"
         )
+
+
+def in_parts(count: int, *, batch_norm: bool) -> str:
+    """What it means for a step of `count` samples that they go through the model in parts."""
+    if batch_norm:
+        return (
+            f"the batch stays {count}, but batch-norm now sees parts of it, which makes that "
+            "another step"
+        )
+    return f"the batch stays {count}: the step is the same"
 
 
 def part(batch: Batch, start: int, stop: int) -> Batch:

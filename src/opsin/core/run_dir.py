@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from opsin.core.config import TrainConfig
 from opsin.core.errors import Locked, NoRoom, WrongUsage
 from opsin.core.files import check_writable, no_room, read_json, write_text
 from opsin.core.lock import FileLock
@@ -56,6 +57,13 @@ class RunDir:
             yield
         finally:
             lock.release()
+
+
+def run_name(config: TrainConfig) -> str:
+    """The name of a run's folder: as given, or after its data and model."""
+    name = config.name or f"{config.data.name}-{config.model.replace(':', '-')}"
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)
+    return kept.strip(".-")[:80] or "run"
 
 
 def create_run(project: Path, name: str) -> RunDir:

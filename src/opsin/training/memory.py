@@ -12,6 +12,7 @@ from torch import nn
 from opsin.core.batch import Batch
 from opsin.core.device import memory
 from opsin.core.errors import NotEnoughMemory, OpsinError
+from opsin.core.micro_batch import in_parts
 from opsin.core.words import size
 from opsin.training.finders.batches import batch_of
 from opsin.training.norms import norms
@@ -154,15 +155,10 @@ def parts_that_fit(
             fix="a smaller --image-size, or a smaller --model",
         )
     fits = max(1, found.samples(int(MARGIN * free)))
-    changes = (
-        "batch-norm now sees parts, which makes that another step than the whole batch's"
-        if norms(step.module)
-        else "the step is the same"
-    )
+    changes = in_parts(len(batch), batch_norm=bool(norms(step.module)))
     step.micro.say(
         f"a step of {wanted} samples at once needs about {size(found.of(wanted))}, and "
-        f"{size(free)} are free: going on with {fits} at once; the batch stays {len(batch)}: "
-        f"{changes}"
+        f"{size(free)} are free: going on with {fits} at once; {changes}"
     )
     return fits
 

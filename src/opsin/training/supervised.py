@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from opsin.core.batch import Batch
+from opsin.core.device import memory
 from opsin.core.micro_batch import MicroBatch, batches_that_fit, out_of_memory
 from opsin.tasks.guards import check_first_batch
 from opsin.tasks.meter import Meter
 from opsin.tasks.task import Task
 from opsin.training.determinism import seed_draws
+from opsin.training.memory import parts_that_fit
 from opsin.training.norms import norms
 from opsin.training.optim import set_rate
 from opsin.training.penalties import add_penalties
@@ -62,6 +64,7 @@ class SupervisedStep(Step):
         self._processes = ALONE
         self._wrapped = module
         self._checked = False
+        self._measured = False
 
     @property
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
@@ -85,6 +88,10 @@ class SupervisedStep(Step):
 
     def learn(self, batch: Batch, moment: Moment, before_update: BeforeUpdate) -> Values:
         """One update; values of each sample."""
+        if not self._measured:  # a resumed run goes on with the parts that it had
+            free = memory()[1] // self._processes.size
+            self.micro.size = self.micro.size or parts_that_fit(self, batch, available=free)
+            self._measured = True
         set_rate(self.optimizer, moment.rate)
         buffers = [buffer.clone() for buffer in self.module.buffers()]
         while True:
@@ -125,12 +132,16 @@ class SupervisedStep(Step):
         return self.task.meter(names)
 
     def state(self) -> dict[str, Any]:
-        """The size that fitted, and the scale of float16 gradients."""
-        return {"micro_batch": self.micro.size, "precision": self.precision.state()}
+        """The size that fits, and the scale of float16 gradients."""
+        return {
+            "micro_batch": self.micro.size,
+            "measured": self._measured,
+            "precision": self.precision.state(),
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
-        self.micro.size = state["micro_batch"]
+        self.micro.size, self._measured = state["micro_batch"], state["measured"]
         self.precision.load(state["precision"])
 
     def _backward(self, batch: Batch, moment: Moment) -> Values:

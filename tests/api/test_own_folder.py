@@ -62,7 +62,8 @@ class Restless(Net):
     """Other numbers each time, which no graph gives."""
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return super().forward(pictures) + torch.randn(())
+        logits = super().forward(pictures)
+        return logits + torch.randn_like(logits)
 
 
 class Asking(Net):

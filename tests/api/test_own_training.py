@@ -189,7 +189,7 @@ def test_refused_before_a_run_is_made(tmp_path: Path, settings: dict[str, Any], 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"loss": of_two}, "loss of_two: it returned 8 x 2 values for a batch of 8"),
+        ({"loss": of_two}, "loss of_two: it returned 2 x 2 values for a batch of 2"),
         ({"loss": without_gradient}, "loss own:without_gradient: no gradient flows"),
         ({"loss": number}, "loss number: it must return a tensor"),
         (

@@ -22,6 +22,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from tests.soak.parts import Soak, say
 
+from opsin.core.version import code_hash
+
 FAILURES = ("differs", "unreadable", "refused", "flip not noticed", "broken", "too slow")
 
 
@@ -31,9 +33,12 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     folder = Path(tempfile.mkdtemp(prefix="opsin-soak-", dir=options.folder))
     say(f"seed {seed} (--seed {seed} repeats the draws), in {folder}")
+    code = code_hash()
     soak = Soak(options, seed, folder)
     soak.run()
     tally = soak.tally
+    if code_hash() != code:
+        tally.fail("broken", "opsin's own files were changed meanwhile; what differs may be theirs")
     if not tally.failures:
         shutil.rmtree(folder, ignore_errors=True)
     if options.json:

@@ -59,5 +59,6 @@ def read_large(folder: Path, megabytes: int) -> Tally:
         start = time.perf_counter()
         assert store.newest()[0]
         tally.sample(f"reading {megabytes} MB", time.perf_counter() - start)
+    tally.counts["large checkpoints"] += 1
     shutil.rmtree(folder)
     return tally

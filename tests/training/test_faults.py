@@ -351,8 +351,10 @@ def test_row_26_only_the_evaluation_is_cut(tmp_path: Path) -> None:
     run = make_trainer(tmp_path / "b", epochs=1, model=model)
     expected, values = (each.fit().records[0].values for each in (whole, run))
     assert values == pytest.approx(expected, rel=1e-6)
-    assert max(model.seen[:6]) == 16
-    assert max(model.seen[6:]) <= 5
+    looked, learnt = model.seen[:1], model.seen[1:7]
+    assert looked == [2]  # the estimate of the memory
+    assert learnt == [16] * 5 + [10]
+    assert max(model.seen[7:]) <= 5
 
 
 def test_row_28_two_runs_in_one_folder(photos: Path) -> None:

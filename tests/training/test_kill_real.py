@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTHING = ["--kills", "0", "--command", "0", "--flips", "0", "--large", "0"]
 NOTHING += ["--points", "0", "--train-points", "0"]
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="forks a process that has loaded torch"
+)
 
 
 def soak(folder: Path, *options: str) -> tuple[int, dict[str, int], list[str]]:
@@ -32,7 +34,7 @@ def test_a_share_of_the_soak(tmp_path: Path) -> None:
     """The draws are other ones each time; a failure names its seed."""
     status, counts, failures = soak(
         tmp_path,
-        *("--rows", "plain,early stopping,everything", "--kills", "6", "--flips", "200"),
+        *("--rows", "plain,everything", "--kills", "6", "--flips", "200"),
         *("--points", "0.1", "--train-points", "0.01"),
     )
     assert failures == []
@@ -45,8 +47,8 @@ def test_a_share_of_the_soak(tmp_path: Path) -> None:
 
 def test_a_save_that_is_not_atomic_is_noticed(tmp_path: Path) -> None:
     """The soak itself can fail: here a checkpoint is written in its place."""
-    status, counts, failures = soak(tmp_path, "--broken", "--points", "0.2", "--seed", "1")
+    status, counts, failures = soak(tmp_path, "--broken", "--points", "0.1", "--seed", "1")
     assert status == 1
-    assert counts["points of the loop"] > 20
+    assert counts["points of the loop"] > 10
     assert {failure.partition(":")[0] for failure in failures} <= {"unreadable", "refused"}
     assert any("half" in failure for failure in failures)

@@ -98,6 +98,7 @@ def unique(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _run(path: Path, output: Path, best: str | None, progress: Progress) -> Bundle:
+    from opsin.api.own_record import refuse_to_rebuild
     from opsin.core.config import read_config
     from opsin.core.run_dir import open_run, read_record
     from opsin.data.splits import Split
@@ -106,6 +107,7 @@ def _run(path: Path, output: Path, best: str | None, progress: Progress) -> Bund
     from opsin.tasks.classification import Classification
 
     run = open_run(path)
+    refuse_to_rebuild(run)
     split = Split.from_dict(read_record(run.split))
     task = Classification(split.classes, loss=str(read_config(run.config)["loss"]))
     plan, tensors, recorded = _trained(run, best)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from opsin.api.job import Job
 from opsin.api.run_callbacks import run_callbacks
 from opsin.core.config import TrainConfig, learning_settings
-from opsin.core.files import sha256_file
 from opsin.core.registry import unknown
 from opsin.tasks.task import Task
 from opsin.training.checkpoint import CheckpointStore, Saved
@@ -49,7 +48,7 @@ def make_trainer(job: Job, stop: StopRequest) -> Trainer:
         device=job.plan.device,
         seed=config.seed,
         monitors=watched,
-        callbacks=run_callbacks(job, watched[0]),
+        callbacks=run_callbacks(job, watched[0], job.plan.own.callbacks),
         saving=Saving(
             steps=config.checkpoint_steps,
             seconds=config.checkpoint_seconds,
@@ -59,7 +58,7 @@ def make_trainer(job: Job, stop: StopRequest) -> Trainer:
         stop=stop,
         processes=job.processes,
         restore_best=config.restore_best,
-        settings=learning_settings(config) | {"split": sha256_file(job.run.split)},
+        settings=learning_settings(config) | job.data_identity,
     )
 
 

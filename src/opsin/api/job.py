@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+from opsin.api.own_parts import NOTHING, Own
 from opsin.api.preparation import Preparation
 from opsin.core.config import TrainConfig
-from opsin.core.files import write_json
+from opsin.core.files import sha256_file, write_json
 from opsin.core.progress import Progress
 from opsin.core.run_dir import RunDir
 from opsin.data.balance import Balance, choose_balance
@@ -37,6 +39,11 @@ class Job:
     model: Classifier
     progress: Progress
     processes: Processes = ALONE
+
+    @property
+    def data_identity(self) -> dict[str, Any]:
+        """What of the data a resumed run must have in common with its beginning."""
+        return {"split": sha256_file(self.run.split)}
 
     @cached_property
     def plain(self) -> dict[str, Loader]:
@@ -87,17 +94,23 @@ class Job:
         write_json(run.split, self.split.to_dict())
 
 
-def make_task(config: TrainConfig, intake: Intake, split: Split) -> tuple[Classification, Balance]:
+def make_task(
+    config: TrainConfig, intake: Intake, split: Split, own: Own = NOTHING
+) -> tuple[Classification, Balance]:
     """What the outputs mean and how the loss counts them, and what evens out the classes.
 
     Raises `WrongUsage` for a metric that does not exist.
     """
     rows = (intake.index.rows[intake.position[name]] for name in split.splits["train"])
-    balance = choose_balance([row.target for row in rows], split.classes, config.balance)
+    # A loss of one's own may be a mean already, which no weight can enter any more.
+    by_itself = own.loss is not None and config.balance == "auto"
+    setting = "none" if by_itself else config.balance
+    balance = choose_balance([row.target for row in rows], split.classes, setting)
     task = Classification(
         split.classes,
-        loss=config.loss,
+        loss=config.loss if own.loss is None else own.loss,
         label_smoothing=config.label_smoothing,
         class_weights=balance.weights,
+        metrics=own.metrics,
     )
     return task, balance

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from opsin.api.own_parts import NOTHING, Own
 from opsin.core.config import TrainConfig
 from opsin.core.device import hardware, memory, pick_device, versions
 from opsin.core.progress import Progress
@@ -31,9 +32,13 @@ class Preparation:
     origin: Origin
     design: Design
     device: torch.device
+    own: Own = NOTHING
 
     def model(self, num_outputs: int) -> Classifier:
         """The module, with its first weights. Raises `WrongUsage`, `ModelRefused`."""
+        if self.own.model is not None:
+            # It has no backbone and no head, and with the settings allowed for it nobody asks.
+            return cast(Classifier, self.own.model)
         return build(
             self.design,
             self.origin,
@@ -76,19 +81,24 @@ class Preparation:
 
     def environment(self) -> dict[str, Any]:
         """`env.json`."""
-        return {
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": versions(),
-            "hardware": hardware(),
-            "device": str(self.device),
-            "seed": self.config.seed,
-            "code_sha256": code_hash(),
-            "not_deterministic": not_deterministic(self.device),
-            "cpu": {"threads": torch.get_num_threads(), "memory_format": "contiguous"},
-        }
+        return environment(self.config, self.device)
 
 
-def prepare(config: TrainConfig) -> Preparation:
+def environment(config: TrainConfig, device: torch.device) -> dict[str, Any]:
+    """What `env.json` says of machine, versions and seed."""
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "hardware": hardware(),
+        "device": str(device),
+        "seed": config.seed,
+        "code_sha256": code_hash(),
+        "not_deterministic": not_deterministic(device),
+        "cpu": {"threads": torch.get_num_threads(), "memory_format": "contiguous"},
+    }
+
+
+def prepare(config: TrainConfig, own: Own = NOTHING) -> Preparation:
     """Check settings, model, weights and layout. Raises before anything is written."""
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -100,4 +110,4 @@ def prepare(config: TrainConfig) -> Preparation:
         record=config.weights_record,
     )
     plan = design(config.model, origin, image_size=config.image_size, resize=config.resize)
-    return Preparation(config, index, origin, plan, pick_device(config.device))
+    return Preparation(config, index, origin, plan, pick_device(config.device), own)

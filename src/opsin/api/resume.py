@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from opsin.api.own_parts import Own, take_own
+from opsin.api.own_record import refuse_other_names, refuse_other_parts
 from opsin.api.ranks import rank_here, started_ranks
 from opsin.api.run_result import RunResult
-from opsin.core.config import TrainConfig, learning_settings, make_config, read_config
+from opsin.core.config import TrainConfig, learning_settings, read_config
 from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.core.extras import require
 from opsin.core.files import sha256_file
@@ -27,46 +29,64 @@ def resume(
     processes: int | None = None,
     accept_changes: bool = False,
     progress: Progress | None = None,
+    data: Any = None,
+    model: Any = None,
+    loss: Any = None,
+    metrics: Any = (),
+    callbacks: Any = (),
 ) -> RunResult:
     """Go on with an interrupted run; one that is trained gets what it still lacks.
 
     The weights at the end are those of the uninterrupted run. `epochs`: train up to this many,
     also when the run had ended. `processes`: as many as now, whatever the run had; of several only
     the first comes back. `accept_changes`: where data or settings are not what they were,
-    begin a new run that points to this one.
+    begin a new run that points to this one. `data` (DataLoaders), `model`, `loss`, `metrics`,
+    `callbacks`: what the run had of your own, which stands in no file, is given again.
 
     Raises `WrongUsage` when data or settings changed (each difference is named), `Locked` while the
     run is in use, `ModelRefused` when no checkpoint is whole.
     """
     require("torch", purpose="opsin train --resume")
     folder = open_run(Path(run))
+    refuse_other_names(folder, {"model": model, "loss": loss})
+    own = take_own({"model": model, "loss": loss}, metrics, callbacks)
     progress = Silent() if rank_here() else progress or choose_progress()
     try:
         with nullcontext() if rank_here() else folder.locked():
             try:
-                return _resumed_by_all(RunDir(folder.path), epochs, processes, progress)
+                if data is not None:
+                    from opsin.api.own_training import resume_loaders
+
+                    return resume_loaders(RunDir(folder.path), own, data, epochs, progress)
+                return _resumed_by_all(RunDir(folder.path), own, epochs, processes, progress)
             except WrongUsage as error:
                 if not accept_changes or error.code not in ("settings_changed", "data_changed"):
                     raise
                 progress.line(f"accepted: {error.message}")
-        return _begun_again(RunDir(folder.path), progress)
+        return _begun_again(RunDir(folder.path), own, data, progress)
     finally:
         progress.close()
 
 
 def _resumed_by_all(
-    run: RunDir, epochs: int | None, processes: int | None, progress: Progress
+    run: RunDir, own: Own, epochs: int | None, processes: int | None, progress: Progress
 ) -> RunResult:
-    config = make_config(read_config(run.config))
+    refuse_other_parts(run, own)
+    config = own.settle(read_config(run.config))
     if processes is not None:
-        config = make_config(config.model_dump() | {"processes": processes})
+        config = own.settle(config.model_dump() | {"processes": processes})
     arguments = {"run": str(run.path), "epochs": epochs}
     with started_ranks(config, "opsin.api.resume:resume", arguments) as ranks:
-        return _resumed(run, config, epochs, ranks, progress)
+        return _resumed(run, own, config, epochs, ranks, progress)
 
 
 def _resumed(
-    run: RunDir, config: TrainConfig, epochs: int | None, processes: Processes, progress: Progress
+    run: RunDir,
+    own: Own,
+    config: TrainConfig,
+    epochs: int | None,
+    processes: Processes,
+    progress: Progress,
 ) -> RunResult:
     from opsin.api.continuation import longer, where_it_was
     from opsin.api.job import Job, make_task
@@ -91,7 +111,7 @@ def _resumed(
         refuse_other_settings(run, saved.state["settings"], config)
         if saved.state["processes"] != processes.size:  # the cores are divided in another way
             config = config.model_copy(update={"threads": None})
-    plan = prepare(config)
+    plan = prepare(config, own)
     intake, store = plan.take_in(progress)
     _refuse_changes(run, config, contents(intake.index, intake.records))
     if processes.rank:  # what the first has written is read, and not written again
@@ -101,8 +121,12 @@ def _resumed(
     config, saved = longer(run, config, saved, epochs, progress.line)
     begun = run.split.exists()
     split = Split.from_dict(read_record(run.split)) if begun else draw_split(intake, config)
-    task, balance = make_task(config, intake, split)
+    task, balance = make_task(config, intake, split, own)
     model = plan.model(task.num_outputs)
+    if saved is not None and own.model is not None:
+        from opsin.api.own_checks import refuse_other_module
+
+        refuse_other_module(own.model, saved)
     parts = (config, plan, intake, store, split, task, balance, model, progress, processes)
     job = Job(run, *parts)
     if not begun:
@@ -124,11 +148,16 @@ def _newest(store: CheckpointStore, processes: Processes) -> tuple[Saved | None,
     return (store.newest(set_aside=False)[0] if chosen else None), []
 
 
-def _begun_again(old: RunDir, progress: Progress) -> RunResult:
+def _begun_again(old: RunDir, own: Own, data: Any, progress: Progress) -> RunResult:
     from opsin.api.train import new_run
 
-    config = make_config(read_config(old.config))
-    return new_run(config, progress, follows=old.path)
+    values = read_config(old.config)
+    if data is not None:
+        from opsin.api.own_training import train_loaders
+
+        values = {k: v for k, v in values.items() if k not in ("data", "batch_size", "workers")}
+        return train_loaders(own, data, values, progress, follows=old.path)
+    return new_run(own.settle(values), progress, follows=old.path, own=own)
 
 
 def refuse_other_settings(run: RunDir, before: dict[str, object], config: TrainConfig) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opsin.api.own_parts import NOTHING, Own, take_own
 from opsin.api.ranks import rank_here, started_ranks
 from opsin.api.run_result import RunResult
-from opsin.core.config import TrainConfig, make_config, write_config
+from opsin.core.config import TrainConfig, write_config
 from opsin.core.extras import require
 from opsin.core.files import check_writable, write_json
 from opsin.core.progress import Progress, Silent, choose_progress
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 
 
 def train(
-    data: str | Path | None = None,
+    data: str | Path | Any = None,
     *,
     config: str | Path | None = None,
     progress: Progress | None = None,
+    metrics: Any = (),
+    callbacks: Any = (),
     **settings: Any,
 ) -> RunResult:
     """Train a model on the folder `data` and return the run.
@@ -31,28 +34,44 @@ def train(
     `config` is a YAML file of the same names, which `settings` override. No run folder is made
     when data or settings are refused.
 
+    Of your own may be (see docs/own.md): `model`, an `nn.Module`; `loss`, a function of outputs and
+    targets; `metrics`, of torchmetrics or functions; `callbacks`; and `data`, DataLoaders (train,
+    val) or (train, val, test), or a dict of them.
+
     Raises `WrongUsage`, `DataRefused`, `ModelRefused`, `NumbersWrong`, `NoRoom`, `Interrupted`.
     """
     require("torch", purpose="opsin train")
-    resolved = resolve({"data": data} | settings, config)
+    own = take_own(settings, metrics, callbacks)
     progress = Silent() if rank_here() else progress or choose_progress()
     try:
-        return new_run(resolved, progress)
+        if data is not None and not isinstance(data, str | Path):
+            from opsin.api.own_training import train_loaders
+
+            return train_loaders(own, data, merge(settings, config), progress)
+        return new_run(resolve({"data": data} | settings, config, own), progress, own=own)
     finally:
         progress.close()
 
 
-def resolve(settings: Mapping[str, Any], config: str | Path | None = None) -> TrainConfig:
-    """Defaults < file < environment (`OPSIN_EPOCHS=5`) < `settings`, checked all at once."""
+def merge(settings: Mapping[str, Any], config: str | Path | None = None) -> dict[str, Any]:
+    """File < environment (`OPSIN_EPOCHS=5`) < `settings`, unchecked."""
     import os
 
     from opsin.core.config import read_config
-    from opsin.core.errors import WrongUsage
-    from opsin.models.record import read_record
 
     values: dict[str, Any] = dict(read_config(Path(config))) if config else {}
     values |= from_environment(os.environ)
-    values |= {name: value for name, value in settings.items() if value is not None}
+    return values | {name: value for name, value in settings.items() if value is not None}
+
+
+def resolve(
+    settings: Mapping[str, Any], config: str | Path | None = None, own: Own = NOTHING
+) -> TrainConfig:
+    """Defaults < what `merge` gives, checked all at once; `own` parts stand in it by name."""
+    from opsin.core.errors import WrongUsage
+    from opsin.models.record import read_record
+
+    values = merge(settings, config)
     if values.get("data") in (None, ""):
         raise WrongUsage(
             "no data given",
@@ -67,7 +86,7 @@ def resolve(settings: Mapping[str, Any], config: str | Path | None = None) -> Tr
     for name in ("data", "weights", "weights_record"):
         if isinstance(values.get(name), str | Path):
             values[name] = Path(values[name]).expanduser().absolute()
-    return make_config(values)
+    return own.settle(values)
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -94,7 +113,13 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def new_run(config: TrainConfig, progress: Progress, *, follows: Path | None = None) -> RunResult:
+def new_run(
+    config: TrainConfig,
+    progress: Progress,
+    *,
+    follows: Path | None = None,
+    own: Own = NOTHING,
+) -> RunResult:
     """A new run folder, trained; `follows` is the run that it takes the place of. Of several
     processes only the first comes back.
     """
@@ -102,25 +127,30 @@ def new_run(config: TrainConfig, progress: Progress, *, follows: Path | None = N
     progress.step("loading torch", 0, 1)
     settings = config.model_dump(mode="json")
     with started_ranks(config, "opsin.api.train:train", settings) as processes:
-        return _new_run(config, progress, follows, processes)
+        return _new_run(config, progress, follows, processes, own)
 
 
 def _new_run(
-    config: TrainConfig, progress: Progress, follows: Path | None, processes: Processes
+    config: TrainConfig,
+    progress: Progress,
+    follows: Path | None,
+    processes: Processes,
+    own: Own,
 ) -> RunResult:
     from opsin.api.fit import monitors
     from opsin.api.job import Job, make_task
+    from opsin.api.own_record import own_record
     from opsin.api.preparation import prepare
     from opsin.api.training import run_training
     from opsin.data.intake import draw_split
 
     progress.step("loading torch", 1, 1)
-    plan = prepare(config)
+    plan = prepare(config, own)
     if processes.rank == 0:
         check_writable(config.project)
     intake, store = plan.take_in(progress)
     split = draw_split(intake, config)
-    task, balance = make_task(config, intake, split)
+    task, balance = make_task(config, intake, split, own)
     monitors(config, task)
     model = plan.model(task.num_outputs)
     config = plan.resolved()
@@ -130,7 +160,7 @@ def _new_run(
     run = create_run(config.project, run_name(config))
     with run.locked():
         write_config(run.config, config)
-        environment = plan.environment()
+        environment = plan.environment() | own_record(own)
         write_json(run.environment, environment | ({"follows": str(follows)} if follows else {}))
         job = Job(run, *parts)
         job.write_data_records()

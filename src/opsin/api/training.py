@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from opsin.api.explained import explained
 from opsin.api.fit import fit
 from opsin.api.job import Job
+from opsin.api.own_measure import measure_own
+from opsin.api.own_record import go_on
 from opsin.api.plan_lines import plan_lines
 from opsin.api.run_result import RunResult
-from opsin.core.errors import Interrupted, NoRoom, NotEnoughMemory, WrongUsage
+from opsin.core.errors import NumbersWrong, OpsinError
 from opsin.core.files import sha256_file, write_json
 from opsin.core.finding import worst_first
 from opsin.core.report import Report
@@ -21,7 +24,7 @@ from opsin.data.manifest import contents, data_hash
 from opsin.evaluation.classification import evaluate_classification
 from opsin.evaluation.collect import collect
 from opsin.evaluation.predictions import PredictionTable
-from opsin.training.checkpoint import CheckpointStore, Saved
+from opsin.training.checkpoint import Saved
 from opsin.training.interrupt import StopRequest
 
 
@@ -34,63 +37,22 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
         torch.set_num_threads(resume_from.state["threads"])
     for line in plan_lines(job):
         job.progress.line(line)
-    go_on = f"opsin train --resume {job.run.path}"
-    with StopRequest(job.progress.line) as stop:
-        try:
-            history = fit(job, stop, resume_from)
-            job.processes.leave()
-            if job.processes.rank:
-                raise SystemExit(0)
-            table, report = _evaluate(job, stop)
-            stop.check("after evaluating")
-            bundle = _bundle(job) if job.config.bundle else None
-            stop.check("before the report")
-            html = _report(job, table) if job.config.report else None
-        except Interrupted as error:
-            error.fix = go_on
-            raise
-        except NoRoom as error:
-            if error.code == "disk_full":
-                error.fix = f"free some space, then: {go_on}"
-            raise
-        except KeyboardInterrupt:
-            code = stop.exit_code or 130
-            last = CheckpointStore(job.run.checkpoints).last()
-            kept = f"the last checkpoint is {last}" if last else "there is no checkpoint yet"
-            raise Interrupted(f"stopped at once; {kept}", exit_code=code, fix=go_on) from None
-        except RuntimeError as error:
-            lost = job.processes.fault(error)
-            if lost is not None:
-                last = CheckpointStore(job.run.checkpoints).last()
-                lost.message += f"; the last checkpoint is {last}" if last else ""
-                lost.fix = lost.fix or go_on
-                raise lost from error
-            fault = _out_of_memory(error, job)
-            if fault is None:
-                raise
-            raise fault from error
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise WrongUsage(
-                "batch-norm cannot learn from a single value a channel",
-                where="batch_size",
-                fix="a larger --batch-size or --image-size",
-            ) from error
+    again = go_on(job.run, job.plan.own)
+    with (
+        StopRequest(job.progress.line) as stop,
+        explained(job.run, job.config, stop, again, job.processes),
+    ):
+        history = fit(job, stop, resume_from)
+        job.processes.leave()
+        if job.processes.rank:
+            raise SystemExit(0)
+        table, report = _evaluate(job, stop)
+        stop.check("after evaluating")
+        bundle = _bundle_where_possible(job) if job.config.bundle else None
+        stop.check("before the report")
+        html = _report(job, table) if job.config.report else None
     best = history.best
     return RunResult(job.run.path, report, best.epoch if best else 0, bundle, html)
-
-
-def _out_of_memory(error: RuntimeError, job: Job) -> NotEnoughMemory | None:
-    """Torch raises one class for everything; its words tell whether memory is meant."""
-    text = str(error)
-    if "memory" not in text or not ("alloc" in text or "out of memory" in text):
-        return None
-    return NotEnoughMemory(
-        f"a step of {job.config.batch_size} pictures does not fit: " + text.splitlines()[0][:200],
-        where=str(job.run.path),
-        fix="a smaller --batch-size or --image-size",
-    )
 
 
 def _evaluate(job: Job, stop: StopRequest) -> tuple[PredictionTable, Report]:
@@ -114,6 +76,7 @@ def _evaluate(job: Job, stop: StopRequest) -> tuple[PredictionTable, Report]:
         leaks=set(job.split.leaks),
         balance=job.balance.to_dict(),
     )
+    measure_own(report, job)
     write_json(job.run.metrics, report.to_dict())
     changed = changed_since_scan(job.intake, [i for ids in job.split.splits.values() for i in ids])
     if changed:
@@ -121,6 +84,22 @@ def _evaluate(job: Job, stop: StopRequest) -> tuple[PredictionTable, Report]:
         found = worst_first([*job.intake.findings, changed])
         write_json(job.run.findings, [finding.to_dict() for finding in found])
     return table, report
+
+
+def _bundle_where_possible(job: Job) -> Path | None:
+    """The bundle; of a module of somebody's own None, and why, where it cannot be a graph."""
+    try:
+        return _bundle(job)
+    except Exception as error:
+        ours = isinstance(error, OpsinError) and not isinstance(error, NumbersWrong)
+        if job.plan.own.model is None or ours:
+            raise
+        why = next((line for line in str(error).splitlines() if line.strip()), "")
+        job.progress.line(
+            f"no bundle: {type(job.model).__name__} cannot be exported as an ONNX graph that gives "
+            f"its numbers ({type(error).__name__}: {why[:200]}); the run is kept"
+        )
+        return None
 
 
 def _bundle(job: Job) -> Path:

@@ -18,7 +18,7 @@ from opsin.core.batch import Batch
 from opsin.core.sample import Sample
 from opsin.data.batch_plan import batch_plan, share_of
 from opsin.data.dataset import ImageDataset
-from opsin.data.shared_memory import shared_memory_note
+from opsin.data.shared_memory import shared_memory_note, tells_of_shared_memory
 from opsin.data.transform import Normalise
 
 _AGAIN = 1 << 32
@@ -102,15 +102,14 @@ class Loader:
                 given += 1
                 yield batch
             return
-        except (RuntimeError, OSError) as error:
-            if not self.workers or "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError, EOFError) as error:
+            if not self.workers or not is_lost_worker(error):
                 raise
             tall, wide = self.dataset.store.spec.prepared_px
             largest = max(len(keys) for keys, _ in parts)
             note = shared_memory_note(error, self.workers, largest * 3 * tall * wide)
             self._say(f"a loader worker was lost{note}; going on without workers ({_last(error)})")
-        # Here the error and with it the other workers are gone, or torch would report them lost in
-        # the middle of anything. Order and draws are keyed, so these are the batches they owe.
+        # Order and draws are keyed, so these are the batches that the workers owe.
         self.workers = 0
         yield from self._batches(parts[given:], 0)
 
@@ -120,11 +119,11 @@ class Loader:
             batch_sampler=[keys for keys, _ in parts],
             num_workers=workers,
             collate_fn=self._gather,
-            worker_init_fn=_quiet_worker,
+            worker_init_fn=quiet_worker,
             # Else each epoch would move the generator that belongs to everybody.
             generator=torch.Generator(),
         )
-        for (_, filler), (pixels, targets, ids) in zip(parts, loader, strict=True):
+        for (_, filler), (pixels, targets, ids) in zip(parts, calm_iterator(loader), strict=True):
             yield Batch(self._normalise(pixels), targets, ids, filler)
 
     def _gather(self, samples: list[Sample[Any]]) -> tuple[torch.Tensor, Any, tuple[str, ...]]:
@@ -136,13 +135,40 @@ class Loader:
         return pixels, targets, tuple(sample.source_id for sample in samples)
 
 
+def is_lost_worker(error: BaseException) -> bool:
+    """Whether `error`, raised while a batch was waited for, says that a worker is gone: in torch's
+    words, or because nobody hands over the memory in which the worker had left the batch. What was
+    raised in a worker is no loss of it, except for want of shared memory.
+    """
+    if str(error).startswith("Caught "):
+        return tells_of_shared_memory(error)
+    gone = isinstance(error, ConnectionError | EOFError | FileNotFoundError)
+    return gone or "DataLoader worker" in str(error)
+
+
 def _last(error: BaseException) -> str:
     """The last line of an error: of a worker's, the one below its traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
-def _quiet_worker(_worker: int) -> None:
+def calm_iterator(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The batches of `loader`. A lost worker is reported here, when its batch is waited for.
+
+    torch would raise in a signal handler, wherever the main thread is at that moment: in the middle
+    of a step. It looks for lost workers every five seconds all the same.
+    """
+    if not loader.num_workers or threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    number = getattr(signal, "SIGCHLD", None)
+    before = signal.getsignal(number) if number is not None else None
+    batches = iter(loader)
+    if number is not None and before is not None:
+        signal.signal(number, before)
+    return batches
+
+
+def quiet_worker(_worker: int) -> None:
     """One thread, deaf to Ctrl-C, and to SIGTERM from anybody but the parent.
 
     A signal to the whole process group must not end the worker before the parent has saved. Where

@@ -14,7 +14,7 @@ from opsin.core.batch import Batch
 from opsin.core.errors import DataRefused, WrongUsage
 from opsin.data.batch_plan import share_of
 from opsin.data.keyed_draws import Key, KeyedDataset, draws_put_back, set_draws
-from opsin.data.loader import _quiet_worker
+from opsin.data.loader import calm_iterator, is_lost_worker, quiet_worker
 
 Plan = list[list[Any]]
 
@@ -96,8 +96,8 @@ class OwnLoader:
                 given += 1
                 yield batch
             return
-        except RuntimeError as error:
-            if not self.workers or "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError, EOFError) as error:
+            if not self.workers or not is_lost_worker(error):
                 raise
             self._say(f"a loader worker was lost; going on without workers ({error})")
         self.workers = 0
@@ -119,7 +119,7 @@ class OwnLoader:
             # Else each epoch would move the generator that belongs to everybody.
             generator=torch.Generator(),
         )
-        for (keys, filler), made in zip(parts, loader, strict=True):
+        for (keys, filler), made in zip(parts, calm_iterator(loader), strict=True):
             yield self._batch(made, tuple(f"{self.name}/{key[-1]}" for key in keys), filler)
 
     def _batch(self, made: Any, ids: tuple[str, ...], filler: bool) -> Batch:
@@ -191,7 +191,7 @@ class _Worker:
         self._own = own
 
     def __call__(self, worker: int) -> None:
-        _quiet_worker(worker)
+        quiet_worker(worker)
         if self._own is not None:
             self._own(worker)
 

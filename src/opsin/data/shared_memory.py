@@ -12,6 +12,12 @@ PREFETCHED = 2
 """Batches that torch asks each worker for in advance."""
 
 
+def tells_of_shared_memory(error: BaseException) -> bool:
+    """Whether the words of `error` mean it."""
+    text = str(error).lower()
+    return any(word in text for word in ("bus error", "shared memory", "no space left", "(shm)"))
+
+
 def shared_memory_note(error: BaseException, workers: int, batch_bytes: int) -> str:
     """Words on shared memory where it is the likely reason for losing a worker, else "".
 
@@ -22,8 +28,6 @@ def shared_memory_note(error: BaseException, workers: int, batch_bytes: int) -> 
         return ""
     need = (workers * PREFETCHED + 1) * batch_bytes
     total = shutil.disk_usage(SHARED_MEMORY).total
-    text = str(error).lower()
-    told = any(word in text for word in ("bus error", "shared memory", "no space left", "(shm)"))
-    if not told and need <= total:
+    if not tells_of_shared_memory(error) and need <= total:
         return ""
     return f" (shared memory: {size(total)} in {SHARED_MEMORY}, need about {size(need)})"

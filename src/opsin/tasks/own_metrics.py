@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from opsin.core.batch import Batch
-from opsin.core.errors import WrongUsage
+from opsin.core.errors import OpsinError, WrongUsage
 from opsin.tasks.meter import Gather
 
 OwnMetric = Any
@@ -86,10 +87,11 @@ class OwnMeter:
     def update(self, outputs: torch.Tensor, batch: Batch) -> None:
         """Take in one batch."""
         outputs = outputs.detach()
-        for metric in self._stateful.values():
+        for name, metric in self._stateful.items():
             if hasattr(metric, "to"):
                 metric.to(outputs.device)
-            metric.update(outputs, batch.targets)
+            with _named(name):
+                metric.update(outputs, batch.targets)
         if self._functions:
             if not isinstance(batch.targets, torch.Tensor):
                 raise WrongUsage(
@@ -105,7 +107,7 @@ class OwnMeter:
         """The numbers. Raises `WrongUsage` for a metric that gives more than one."""
         values: dict[str, float] = {}
         for name, metric in self._stateful.items():
-            with warnings.catch_warnings():
+            with _named(name), warnings.catch_warnings():
                 # A process that has no row at all was never updated, and counts nothing.
                 warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
                 found = metric.compute()
@@ -117,8 +119,26 @@ class OwnMeter:
                 for rows in (self._outputs, self._targets)
             )
             for name, function in self._functions.items():
-                values[name] = _number(function(outputs, targets), name)
+                with _named(name):
+                    values[name] = _number(function(outputs, targets), name)
         return values
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say which metric it was that raised."""
+    try:
+        yield
+    except (OpsinError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        raise WrongUsage(
+            f"it raised {type(error).__name__}: {str(error).rstrip('.')}",
+            code="metric_failed",
+            where=f"metric {name}",
+            fix="does it fit the outputs and targets? for two classes with one logit the outputs "
+            "are B x 1",
+        ) from error
 
 
 def _is_stateful(metric: OwnMetric) -> bool:

@@ -41,7 +41,7 @@ def make_stages(
     A frozen backbone speaks once about each picture when nothing random comes before it; with
     augmentation it is asked in every step.
     """
-    everything, head = tuple(model.parameters()), tuple(model.head.parameters())
+    everything = tuple(each for each in model.parameters() if each.requires_grad)
 
     def stage(
         name: str,
@@ -58,6 +58,7 @@ def make_stages(
 
     if not config.freeze:
         return [stage("train", model, everything)]
+    head = tuple(model.head.parameters())
     if config.augment == "none":
         features = [
             FeatureLoader(

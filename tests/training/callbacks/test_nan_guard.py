@@ -71,7 +71,7 @@ def listed(folder: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(("factor", "word"), [(float("nan"), "nan"), (float("inf"), "nan")])
 def test_a_layer_that_breaks_is_named(tmp_path: Path, factor: float, word: str) -> None:
-    model = nn.Sequential(network(), Break(factor, at=9), nn.Linear(3, 3))
+    model = nn.Sequential(network(), Break(factor, at=10), nn.Linear(3, 3))
     error = diverged(tmp_path, model=model)
     assert error.message.startswith(f"loss became {word} at epoch 2, step 3 of 6; first in layer")
     assert "first in layer 1 (Break)" in error.message
@@ -123,7 +123,7 @@ def test_a_weight_that_is_broken_is_named(tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_is_broken_is_named(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 8), Root(at=9), nn.Linear(8, 3))
+    model = nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 8), Root(at=10), nn.Linear(8, 3))
     error = diverged(tmp_path, model=model)
     assert re.match(r"the gradient became nan \(loss [\d.]+\) at epoch 2, step 3", error.message)
     assert "first in the gradient of 1.bias (Linear)" in error.message
@@ -162,7 +162,7 @@ def test_scaled_leaves_the_gradient_to_the_scaler(tmp_path: Path) -> None:
     """float16 leaves out steps with infinite gradients, so the guard must not stop at them; a
     loss that is none stops all the same.
     """
-    model = nn.Sequential(nn.Linear(2, 8), Root(at=3), nn.Linear(8, 3))
+    model = nn.Sequential(nn.Linear(2, 8), Root(at=4), nn.Linear(8, 3))
     guard = NanGuard(tmp_path, scaled=True)
     with pytest.raises(NumbersWrong) as caught:  # nothing leaves the step out here
         make_trainer(tmp_path / "c", callbacks=[guard], model=model).fit()

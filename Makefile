@@ -16,7 +16,7 @@ CODE := src tests benchmarks docs examples
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench constraints clean
+.PHONY: help install demo test soak check bench constraints clean
 
 help: ## this list
 	@echo "Opsin: from a folder of raw pictures to a verified model in service."
@@ -55,6 +55,9 @@ demo: $(VENV)/.for-running ## the main job on 1,797 digits: check, train, evalua
 
 test: install ## all tests
 	@$(BIN)/python -m pytest
+
+soak: install ## killed at every write and at 200 random moments, 2,000 bits turned: minutes
+	@$(BIN)/python -m tests.soak --minutes 20 $(SOAK)
 
 check: install ## lint, format, types, layers
 	$(BIN)/ruff check $(CODE)

@@ -68,7 +68,7 @@ def test_none_whole(tmp_path: Path) -> None:
 
 def test_half_written_files_are_not_seen_and_go_away(tmp_path: Path) -> None:
     store = store_with(tmp_path, 1)
-    (store.folder / ".step-00000002.abc.safetensors.1234.tmp").write_bytes(b"half")
+    (store.folder / ".step-00000002.abc.safetensors.12345678.tmp").write_bytes(b"half")
     assert store.newest()[1] == []
     store.save(2, {"epoch": 2}, {"model.w": torch.zeros(2)})
     assert not list(store.folder.glob(".*"))

@@ -457,3 +457,28 @@ def test_a_schedule_longer_than_the_run_is_refused(photos: Path) -> None:
 def test_the_points_of_these_tests_are_uneven() -> None:
     """Else the parts of a batch would prove less."""
     assert [len(rows) for rows in Points(90, 1, shuffle=True).plan(1)] == [16] * 5 + [10]
+
+
+def test_two_processes_from_one_command_and_one_again(photos: Path) -> None:
+    """The whole verb: every picture is evaluated, and the numbers are those of one process."""
+    from opsin.evaluation.predictions import PredictionTable
+
+    more = {"epochs": 3, "optimizer": "sgd", "threads": 1}
+    one = train(photos, **settings(photos, "one", **more)).path
+    words = ["train", photos, "--image-size", 32, "--epochs", 3, "--lr", 0.01, "--batch-size", 4,
+             "--no-report", "--no-bundle", "--name", "two", "--optimizer", "sgd",
+             "--processes", 2]  # fmt: skip
+    process = start(*words, cwd=photos.parent)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert errors.count("epoch 1/3") == 1
+    two = photos.parent / "runs" / "two"
+    tables = [PredictionTable.read(run / "predictions.csv", ("0", "1")) for run in (one, two)]
+    assert tables[0].ids == tables[1].ids
+    difference = abs(tables[0].probabilities - tables[1].probabilities).max()
+    assert difference < 1e-4
+    process = start("train", "--resume", two, "--epochs", 4, "--processes", 1, cwd=photos.parent)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "3 epochs become 4" in errors
+    assert len((two / "history.csv").read_text().splitlines()) == 5

@@ -11,11 +11,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
 
 from opsin.core.errors import NoRoom
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -63,6 +66,14 @@ def write_json(path: Path, value: Any) -> str:
 def read_json(path: Path) -> Any:
     """The JSON in a file. Raises `ValueError` or `OSError`."""
     return json.loads(path.read_bytes())
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writes left in `folder` that were killed; nobody else may be writing there."""
+    for path in folder.glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

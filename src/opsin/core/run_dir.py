@@ -13,7 +13,7 @@ from typing import Any
 
 from opsin.core.config import TrainConfig
 from opsin.core.errors import Locked, NoRoom, WrongUsage
-from opsin.core.files import check_writable, no_room, read_json, write_text
+from opsin.core.files import check_writable, no_room, read_json, sweep, write_text
 from opsin.core.lock import FileLock
 
 
@@ -54,6 +54,7 @@ class RunDir:
         except OSError as error:
             raise no_room(self._lock, error) from error
         try:
+            sweep(self.path)
             yield
         finally:
             lock.release()

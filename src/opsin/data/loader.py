@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ class Loader:
             batch_sampler=[keys for keys, _ in parts],
             num_workers=workers,
             collate_fn=self._gather,
-            worker_init_fn=quiet_worker,
+            worker_init_fn=partial(quiet_worker, os.getpid()),
             # Else each epoch would move the generator that belongs to everybody.
             generator=torch.Generator(),
         )
@@ -168,8 +169,8 @@ def calm_iterator(loader: DataLoader[Any]) -> Iterator[Any]:
     return batches
 
 
-def quiet_worker(_worker: int) -> None:
-    """One thread, deaf to Ctrl-C, and to SIGTERM from anybody but the parent.
+def quiet_worker(parent: int, _worker: int) -> None:
+    """One thread, deaf to Ctrl-C, and to SIGTERM from anybody but `parent`, with which it ends.
 
     A signal to the whole process group must not end the worker before the parent has saved. Where
     the system does not tell who sent it (macOS, Windows) the worker ends, and its work is done by
@@ -180,12 +181,18 @@ def quiet_worker(_worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        threading.Thread(target=_heed, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_heed, args=(parent,), daemon=True).start()
 
 
 def _heed(parent: int) -> None:
-    """End this process when `parent` sends SIGTERM."""
+    """End this process when `parent` sends SIGTERM, or is gone.
+
+    torch watches the parent too, but the one that it finds when it begins: killed before that, it
+    would never be missed.
+    """
     if sys.platform == "linux":
-        while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
-            pass
+        while os.getppid() == parent:
+            told = signal.sigtimedwait([signal.SIGTERM], 5)
+            if told and told.si_pid == parent:
+                break
         os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -189,9 +190,10 @@ class _Worker:
 
     def __init__(self, own: Callable[[int], None] | None) -> None:
         self._own = own
+        self._parent = os.getpid()
 
     def __call__(self, worker: int) -> None:
-        quiet_worker(worker)
+        quiet_worker(self._parent, worker)
         if self._own is not None:
             self._own(worker)
 

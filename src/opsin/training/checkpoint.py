@@ -7,7 +7,6 @@ the checksum is ours.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from opsin.core.errors import ModelRefused
-from opsin.core.files import no_room, sha256_bytes, write_bytes
+from opsin.core.files import no_room, sha256_bytes, sweep, write_bytes
 
 KEEP = 2
 
@@ -126,9 +125,7 @@ class CheckpointStore:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise no_room(self.folder, error) from error
-        for stale in self.folder.glob(".*.tmp"):  # left by a write that was killed
-            with contextlib.suppress(OSError):
-                stale.unlink()
+        sweep(self.folder)
         data = save(
             {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
             metadata={"state": json.dumps(state)},

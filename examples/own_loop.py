@@ -15,25 +15,22 @@ from opsin.data.own_loader import OwnLoader
 from opsin.training.checkpoint import CheckpointStore
 from opsin.training.optim import make_optimizer, set_rate
 from opsin.training.schedules import make_schedule
-from opsin.training.snapshot import pack_optimizer, under, unpack_optimizer
+from opsin.training.snapshot import pack_parts, unpack_parts
 from opsin.training.sums import Sums
 
 
 def train(folder: Path, *, epochs: int = 20, lr: float = 0.02, seed: int = 0) -> nn.Module:
     x = torch.linspace(-3, 3, 200)[:, None]
-    data = TensorDataset(x, x.sin())
-    loader = OwnLoader(DataLoader(data, batch_size=16, shuffle=True), seed=seed)
+    data = DataLoader(TensorDataset(x, x.sin()), batch_size=16, shuffle=True)
+    loader, store = OwnLoader(data, seed=seed), CheckpointStore(folder)
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Dropout(0.05), nn.Linear(32, 1))
     optimizer = make_optimizer("adam", model.parameters(), lr=lr)
-    schedule = make_schedule("cosine")
-    store, sums, done = CheckpointStore(folder), Sums(), 0
+    schedule, sums, done = make_schedule("cosine"), Sums(), 0
     saved, _ = store.newest()
     if saved:
+        unpack_parts(saved.state["parts"], saved.tensors, model=model, optimizer=optimizer)
         done, sums = saved.state["done"], Sums(saved.state["sums"])
-        model.load_state_dict(under("model.", saved.tensors))
-        state = saved.state["optimizer"]
-        unpack_optimizer(optimizer, state, under("optimizer.", saved.tensors))
     steps = len(loader.plan(1))
     for epoch in range(done // steps + 1, epochs + 1):
         for batch in loader.epoch(epoch, start=done % steps):
@@ -46,11 +43,8 @@ def train(folder: Path, *, epochs: int = 20, lr: float = 0.02, seed: int = 0) ->
             sums.add({"loss": losses})
             done += 1
             if done % 10 == 0:
-                state, tensors = pack_optimizer(optimizer)
-                tensors = {f"optimizer.{name}": each for name, each in tensors.items()}
-                tensors |= {f"model.{name}": each for name, each in model.state_dict().items()}
-                state = {"done": done, "sums": sums.totals(), "optimizer": state}
-                store.save(done, state, tensors)
+                parts, tensors = pack_parts(model=model, optimizer=optimizer)
+                store.save(done, {"done": done, "sums": sums.totals(), "parts": parts}, tensors)
         print(f"epoch {epoch}/{epochs}  loss {sums.means('')['loss']:.4f}")
         sums = Sums()
     return model.eval()

@@ -74,7 +74,7 @@ def test_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = called(twin("train", "--resume", "runs/a", cwd=tmp_path), monkeypatch)
     assert seen == {"verb": "resume", "given": ("runs/a",)}
-    for extra in (["photos"], ["--lr", "3"], ["--dry-run"], ["--show-settings"]):
+    for extra in (["photos"], ["--config", "x.yaml"], ["--dry-run"], ["--show-settings"]):
         done = opsin("train", "--resume", "runs/a", *extra, "--show-code", cwd=tmp_path)
         assert done.returncode == 2, "the command itself refuses this"
     done = opsin("train", "photos", "--dry-run", "--show-code", cwd=tmp_path)

@@ -310,7 +310,7 @@ def test_a_callback_may_ask_for_a_checkpoint(tmp_path: Path) -> None:
     assert saved.state["position"]["total"] == 4
 
 
-@pytest.mark.parametrize("event", ["on_batch_start", "on_update_start", "on_batch_end",
+@pytest.mark.parametrize("event", ["on_epoch_start", "on_batch_start", "on_batch_end",
                                    "on_validation_start", "on_epoch_end"])  # fmt: skip
 def test_a_callback_that_raises_is_named_and_the_run_saved(tmp_path: Path, event: str) -> None:
     whole = make_trainer(tmp_path / "a", epochs=3)

@@ -132,12 +132,13 @@ def _trained(run: RunDir, by: str | None) -> tuple[Design, dict[str, torch.Tenso
     run's bundle, or else of its checkpoints.
     """
     from opsin.core.config import make_config, read_config
+    from opsin.core.run_dir import read_record
     from opsin.data.manifest import data_hash, read_contents
     from opsin.models.build import Design, design, find_origin
     from opsin.models.weights import read_tensors
     from opsin.training.checkpoint import CheckpointStore
     from opsin.training.history import History
-    from opsin.training.monitor import Monitor
+    from opsin.training.monitor import monitor_of
     from opsin.training.snapshot import under
 
     if by is None and run.bundle.is_dir():
@@ -153,7 +154,7 @@ def _trained(run: RunDir, by: str | None) -> tuple[Design, dict[str, torch.Tenso
     kept = [config.monitor, *config.keep_best]
     if by is not None and by not in kept:
         raise unknown("metric", by, kept)
-    monitor = Monitor(by or config.monitor)
+    monitor = monitor_of(by or config.monitor, read_record(run.environment))
     best = History.from_list(monitor, saved.state["history"]).best if saved else None
     if saved is None or best is None:
         raise WrongUsage(

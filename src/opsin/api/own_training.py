@@ -33,6 +33,7 @@ from opsin.models.classifier import count_parameters
 from opsin.tasks.own import OwnTask
 from opsin.training.checkpoint import CheckpointStore, Saved
 from opsin.training.interrupt import StopRequest
+from opsin.training.monitor import recorded
 from opsin.training.processes import ALONE, Processes
 from opsin.training.step import Step
 from opsin.training.sums import Sums
@@ -85,6 +86,7 @@ def train_loaders(
     with run.locked():
         write_config(run.config, config)
         record = environment(config, plan.device) | own_record(own, LOADERS)
+        record |= {"larger_is_better": recorded(monitors(config, task))}
         write_json(run.environment, record | ({"follows": str(follows)} if follows else {}))
         point_latest(run.path)
         return _run(_job(run, config, plan, loaders, task, progress), None)

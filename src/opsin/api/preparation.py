@@ -61,9 +61,11 @@ class Preparation:
             }
         )
 
-    def take_in(self, progress: Progress) -> tuple[Intake, PixelStore]:
-        """Look at every file once; refuse the data when it is not good enough."""
-        _, available = memory()
+    def take_in(self, progress: Progress, processes: int = 1) -> tuple[Intake, PixelStore]:
+        """Look at every file once; refuse the data when it is not good enough. Each of `processes`
+        keeps the pictures, in its share of the memory.
+        """
+        available = memory()[1] // processes
         store = pixel_store(
             self.index,
             self.design.spec,

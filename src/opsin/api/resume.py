@@ -34,13 +34,15 @@ def resume(
     loss: Any = None,
     metrics: Any = (),
     callbacks: Any = (),
+    **settings: Any,
 ) -> RunResult:
     """Go on with an interrupted run; one that is trained gets what it still lacks.
 
     The weights at the end are those of the uninterrupted run. `epochs`: train up to this many,
     also when the run had ended. `processes`: as many as now, whatever the run had; of several only
     the first comes back. `accept_changes`: where data or settings are not what they were,
-    begin a new run that points to this one. `data` (DataLoaders), `model`, `loss`, `metrics`,
+    begin a new run that points to this one. `settings` are those of `opsin.train`: one that is not
+    what the run has is such a change. `data` (DataLoaders), `model`, `loss`, `metrics`,
     `callbacks`: what the run had of your own, which stands in no file, is given again.
 
     Raises `WrongUsage` when data or settings changed (each difference is named), `Locked` while the
@@ -48,12 +50,18 @@ def resume(
     """
     require("torch", purpose="opsin train --resume")
     folder = open_run(Path(run))
-    refuse_other_names(folder, {"model": model, "loss": loss})
+    if not accept_changes:
+        refuse_other_names(folder, {"model": model, "loss": loss})
     own = take_own({"model": model, "loss": loss}, metrics, callbacks)
+    named = {"model": model, "loss": loss, "data": data}
+    settings |= {name: value for name, value in named.items() if isinstance(value, str | Path)}
+    data = None if isinstance(data, str | Path) else data
     progress = Silent() if rank_here() else progress or choose_progress()
     try:
         with nullcontext() if rank_here() else folder.locked():
             try:
+                if settings:
+                    _refuse_wishes(RunDir(folder.path), own, settings)
                 if data is not None:
                     from opsin.api.own_training import resume_loaders
 
@@ -63,7 +71,7 @@ def resume(
                 if not accept_changes or error.code not in ("settings_changed", "data_changed"):
                     raise
                 progress.line(f"accepted: {error.message}")
-        return _begun_again(RunDir(folder.path), own, data, progress)
+        return _begun_again(RunDir(folder.path), own, data, settings, progress)
     finally:
         progress.close()
 
@@ -112,7 +120,7 @@ def _resumed(
         if saved.state["processes"] != processes.size:  # the cores are divided in another way
             config = config.model_copy(update={"threads": None})
     plan = prepare(config, own)
-    intake, store = plan.take_in(progress)
+    intake, store = plan.take_in(progress, processes.size)
     _refuse_changes(run, config, contents(intake.index, intake.records))
     if processes.rank:  # what the first has written is read, and not written again
         processes.any()
@@ -148,16 +156,33 @@ def _newest(store: CheckpointStore, processes: Processes) -> tuple[Saved | None,
     return (store.newest(set_aside=False)[0] if chosen else None), []
 
 
-def _begun_again(old: RunDir, own: Own, data: Any, progress: Progress) -> RunResult:
+def _begun_again(
+    old: RunDir, own: Own, data: Any, settings: dict[str, Any], progress: Progress
+) -> RunResult:
     from opsin.api.train import new_run
 
-    values = read_config(old.config)
+    values = read_config(old.config) | settings
     if data is not None:
         from opsin.api.own_training import train_loaders
 
         values = {k: v for k, v in values.items() if k not in ("data", "batch_size", "workers")}
         return train_loaders(own, data, values, progress, follows=old.path)
     return new_run(own.settle(values), progress, follows=old.path, own=own)
+
+
+def _refuse_wishes(run: RunDir, own: Own, settings: dict[str, Any]) -> None:
+    """Refuse to go on with settings that are not the run's."""
+    before = own.settle(read_config(run.config)).model_dump(mode="json")
+    now = own.settle(before | settings).model_dump(mode="json")
+    found = [f"{k} was {v}, shall be {now[k]}" for k, v in before.items() if v != now[k]]
+    if found:
+        raise WrongUsage(
+            f"a run goes on with its own settings: {'; '.join(found)}",
+            code="settings_changed",
+            where=str(run.path),
+            fix="leave them out, or begin a new run: "
+            f"opsin train --resume {run.path} --accept-changes and the settings",
+        )
 
 
 def refuse_other_settings(run: RunDir, before: dict[str, object], config: TrainConfig) -> None:

@@ -143,15 +143,16 @@ def _new_run(
     from opsin.api.preparation import prepare
     from opsin.api.training import run_training
     from opsin.data.intake import draw_split
+    from opsin.training.monitor import recorded
 
     progress.step("loading torch", 1, 1)
     plan = prepare(config, own)
     if processes.rank == 0:
         check_writable(config.project)
-    intake, store = plan.take_in(progress)
+    intake, store = plan.take_in(progress, processes.size)
     split = draw_split(intake, config)
     task, balance = make_task(config, intake, split, own)
-    monitors(config, task)
+    watched = recorded(monitors(config, task))
     model = plan.model(task.num_outputs)
     config = plan.resolved()
     parts = (config, plan, intake, store, split, task, balance, model, progress, processes)
@@ -160,7 +161,7 @@ def _new_run(
     run = create_run(config.project, run_name(config))
     with run.locked():
         write_config(run.config, config)
-        environment = plan.environment() | own_record(own)
+        environment = plan.environment() | own_record(own) | {"larger_is_better": watched}
         write_json(run.environment, environment | ({"follows": str(follows)} if follows else {}))
         job = Job(run, *parts)
         job.write_data_records()

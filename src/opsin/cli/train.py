@@ -53,16 +53,14 @@ def train(
       opsin train --resume runs/latest --epochs 200
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    again: dict[str, Any] = {name: given[name] for name in ("epochs", "processes") if name in given}
-    if accept_changes:
-        again["accept_changes"] = True
+    again = given | ({"accept_changes": True} if accept_changes else {})
     only_looks = dry_run or show_settings
-    if resume is not None and (data is not None or set(given) - set(again) or config or only_looks):
+    if resume is not None and (data is not None or config or only_looks):
         raise WrongUsage(
-            "--resume goes on with the run's own settings; only --epochs, --processes and "
+            "--resume goes on with the run's own data and settings; only --epochs, --processes and "
             "--accept-changes may stand beside it",
             where="resume",
-            fix="begin a new run for other settings",
+            fix="begin a new run for other data",
         )
     if accept_changes and resume is None:
         raise WrongUsage("--accept-changes belongs to --resume RUN", where="accept_changes")

@@ -17,7 +17,7 @@ from opsin.core.report import Report
 from opsin.data.splits import LeftOut, Split
 from opsin.evaluation.predictions import PredictionTable
 from opsin.training.history import History
-from opsin.training.monitor import Monitor
+from opsin.training.monitor import monitor_of
 
 Part = TypeVar("Part")
 
@@ -77,13 +77,14 @@ def read_run(folder: Path) -> Run:
     nothing: dict[str, Any] = {}
     no_pictures: tuple[PictureRow, ...] = ()
     config = part("config.yaml", read_config, nothing)
-    monitor = Monitor(str(config.get("monitor", "val_loss")))
+    environment = part("env.json", _read_object, nothing)
+    monitor = monitor_of(str(config.get("monitor", "val_loss")), environment)
     pictures = part("manifest.csv", read_manifest, no_pictures)
     split = part("split.json", lambda path: Split.from_dict(read_json(path)), None)
     return Run(
         folder=folder,
         config=config,
-        environment=part("env.json", _read_object, nothing),
+        environment=environment,
         classes=split.classes if split else _names_in(pictures),
         left_out=split.left_out if split else (),
         pictures=pictures,

@@ -52,6 +52,33 @@ def check_first_batch(
         _check_meaning(task.loss_name, reads, module, outputs)
 
 
+def check_labels(task: Task, outputs: Any, batch: Batch) -> None:
+    """Raise `WrongUsage` for class indices that are none, of every batch: torch looks at them with
+    some losses and not with others, and a GPU says nothing that can be read.
+    """
+    targets = batch.targets
+    if isinstance(task, Classification):
+        _check_labels(targets, range(len(task.classes)), batch.ids)
+    elif isinstance(task, OwnTask) and _reads_class_indices(task, outputs, targets):
+        ignored = getattr(task.loss_function, "ignore_index", None)
+        _check_labels(targets, range(max(outputs.shape[1], 2)), batch.ids, ignored)
+    elif isinstance(task, OwnTask) and isinstance(outputs, torch.Tensor):
+        reads = what_it_reads(task.loss_function, outputs, targets)
+        if reads in ("sigmoid logits", "probabilities") and targets.is_floating_point():
+            _check_unit(task, targets)
+
+
+def _reads_class_indices(task: OwnTask, outputs: Any, targets: Any) -> bool:
+    if not (isinstance(outputs, torch.Tensor) and isinstance(targets, torch.Tensor)):
+        return False
+    if targets.is_floating_point() or outputs.ndim < 2:
+        return False
+    if is_ours(task.loss_function):
+        return reads_classes(outputs, targets)
+    reads = what_it_reads(task.loss_function, outputs, targets)
+    return reads in ("softmax logits", "log-probabilities")
+
+
 def _check_width(task: Classification, outputs: Any, count: int) -> None:
     if not isinstance(outputs, torch.Tensor):
         raise WrongUsage(
@@ -137,13 +164,18 @@ def _check_targets(task: OwnTask, reads: Reads, outputs: torch.Tensor, batch: Ba
             raise WrongUsage(
                 f"it reads targets of floats, came {targets.dtype}", where=where, fix="float()"
             )
-        if not in_unit(targets):
-            low, high = float(targets.min()), float(targets.max())
-            raise WrongUsage(
-                f"targets are probabilities from 0 to 1, came {low:g} to {high:g}",
-                code="label_out_of_range",
-                where=where,
-            )
+        _check_unit(task, targets)
+
+
+def _check_unit(task: OwnTask, targets: torch.Tensor) -> None:
+    where = f"loss {task.loss_name}"
+    if not in_unit(targets):
+        low, high = float(targets.min()), float(targets.max())
+        raise WrongUsage(
+            f"targets are probabilities from 0 to 1, came {low:g} to {high:g}",
+            code="label_out_of_range",
+            where=where,
+        )
 
 
 def _check_meaning(name: str, reads: Reads, module: nn.Module, outputs: torch.Tensor) -> None:

@@ -18,7 +18,7 @@ OwnMetric = Any
 """What has `update`, `compute` and `reset` (torchmetrics), or a function (outputs, targets) ->
 number of all samples of an epoch at once, on the CPU."""
 
-_SMALLER = {"loss", "error", "mse", "mae", "rmse", "mape", "distance"}
+_SMALLER = {"loss", "error", "mse", "mae", "rmse", "mape", "distance", "perplexity", "brier"}
 
 
 def name_metrics(
@@ -66,6 +66,15 @@ def larger_is_better(metrics: Mapping[str, OwnMetric], name: str) -> bool:
         said = getattr(found, "higher_is_better", None)
         if said is not None:
             return bool(said)
+    return grows_by_name(name)
+
+
+def grows_by_name(name: str) -> bool:
+    """What the name of a metric says of it: less of a loss or an error is better.
+
+    >>> grows_by_name("val_loss"), grows_by_name("accuracy")
+    (False, True)
+    """
     return not _SMALLER & set(name.lower().split("_"))
 
 

@@ -7,6 +7,7 @@ the checksum is ours.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -137,7 +138,12 @@ class CheckpointStore:
     def _read(self, path: Path) -> Saved | None:
         from safetensors.torch import load
 
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            if error.errno == errno.EIO:  # the disk itself is damaged
+                return None
+            raise no_room(path, error) from error
         if sha256_bytes(data) != path.name.split(".")[1]:
             return None
         length = int.from_bytes(data[:8], "little")
@@ -149,7 +155,7 @@ def slug(monitor: str) -> str:
     """A monitor's name as part of a file name; two that look alike keep apart.
 
     >>> slug("val_loss"), slug("val_recall:cat/dog")
-    ('val_loss', 'val_recall_cat_dog-95a1')
+    ('val_loss', 'val_recall_cat_dog-f1ad')
     """
     plain = re.sub(r"[^A-Za-z0-9_]", "_", monitor)[:80]
     digest = hashlib.blake2b(monitor.encode("utf-8", "surrogateescape"), digest_size=2)

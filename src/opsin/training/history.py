@@ -103,10 +103,12 @@ class History:
         return cls(monitor, [EpochRecord(**row) for row in rows])
 
 
-def refuse_nan(record: EpochRecord) -> None:
-    """Raise `NumbersWrong` when a value of an epoch is not finite."""
+def refuse_nan(record: EpochRecord, monitors: Sequence[str]) -> None:
+    """Raise `NumbersWrong` when a loss or a monitored value of an epoch is not finite. Another
+    metric may be: some are not defined for every set of answers.
+    """
     for name, value in record.values.items():
-        if not math.isfinite(value):
+        if not math.isfinite(value) and (name in monitors or name in ("train_loss", "val_loss")):
             raise NumbersWrong(
                 f"{name} became {value} at epoch {record.epoch}; the last checkpoint is kept",
                 code="diverged",

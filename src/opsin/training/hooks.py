@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from opsin.core.errors import OpsinError, WrongUsage
 from opsin.training import events
-from opsin.training.callback import Answer, Callback
+from opsin.training.callback import Answer, Ask, Callback, Scale
 
 _EVENT_OF: dict[type, events.Event] = {
     events.TrainStart: events.Event.TRAIN_START,
@@ -26,6 +27,15 @@ _EVENT_OF: dict[type, events.Event] = {
 }
 
 
+_HEARD: dict[type, tuple[Any, ...]] = {
+    events.EpochStart: (Scale,),
+    events.BatchStart: (Ask.SKIP,),
+    events.BatchEnd: (Ask.SAVE, Ask.STOP),
+    events.EpochEnd: (Ask.SAVE, Ask.STOP),
+}
+"""What each event listens to; an answer that nobody hears is an error."""
+
+
 class Hooks:
     """The callbacks in order, and their memory.
 
@@ -40,16 +50,17 @@ class Hooks:
 
     def tell(self, record: Any) -> list[Answer]:
         """Give `record` to the method of its event; the answers that are not None."""
-        method = _EVENT_OF[type(record)].value
-        answers = []
+        method, heard = _EVENT_OF[type(record)].value, _HEARD.get(type(record), ())
+        answers: list[Answer] = []
         for callback in self.callbacks:
-            try:
-                answers.append(getattr(callback, method)(record))
-            except OpsinError:
-                raise
-            except Exception as error:
-                self.failed = self.failed or _failed(callback, method, error)
-        return [answer for answer in answers if answer is not None]
+            answer = self._call(callback, method, record)
+            if answer is None:
+                continue
+            if isinstance(answer, Ask | Scale) and (answer in heard or type(answer) in heard):
+                answers.append(answer)
+            else:
+                self._fail(callback, method, f"answered {answer!r}, which is not heard there")
+        return answers
 
     def raise_failed(self) -> None:
         """Raise what went wrong, if anything did."""
@@ -62,15 +73,22 @@ class Hooks:
         return any(getattr(type(each), event.value) is not plain for each in self.callbacks)
 
     def state(self) -> dict[str, Any]:
-        """Every callback's memory, as JSON."""
-        return {name: callback.state() for name, callback in self._named()}
+        """Every callback's memory; one that is no JSON is as if the callback had raised."""
+        found = {}
+        for name, callback in self._named():
+            state = self._call(callback, "state")
+            if state is not None and _as_json(state) != state:
+                self._fail(callback, "state", "gave what JSON does not give back as it was")
+                state = None
+            found[name] = state or {}
+        return found
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every callback's tensors, by callback and name."""
         return {
             f"{name}.{key}": tensor
             for name, callback in self._named()
-            for key, tensor in callback.tensors().items()
+            for key, tensor in (self._call(callback, "tensors") or {}).items()
         }
 
     def load(self, state: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
@@ -82,7 +100,28 @@ class Hooks:
                     for key, tensor in tensors.items()
                     if key.startswith(f"{name}.")
                 }
-                callback.load(state[name], own)
+                self._call(callback, "load", state[name], own)
+        self.raise_failed()
+
+    def _call(self, callback: Callback, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(callback, method)(*arguments)
+        except OpsinError:
+            raise
+        except Exception as error:
+            self._fail(callback, method, f"raised {type(error).__name__}: {error}", error)
+            return None
+
+    def _fail(
+        self, callback: Callback, method: str, what: str, cause: Exception | None = None
+    ) -> None:
+        fault = WrongUsage(
+            f"callback {type(callback).__name__}.{method} {what}",
+            code="callback_failed",
+            fix="mend the callback, then go on with the run",
+        )
+        fault.__cause__ = cause
+        self.failed = self.failed or fault
 
     def _named(self) -> list[tuple[str, Callback]]:
         """Each by its class; several of one class are numbered."""
@@ -95,11 +134,8 @@ class Hooks:
         return named
 
 
-def _failed(callback: Callback, method: str, error: Exception) -> WrongUsage:
-    fault = WrongUsage(
-        f"callback {type(callback).__name__}.{method} raised {type(error).__name__}: {error}",
-        code="callback_failed",
-        fix="mend the callback, then go on with the run",
-    )
-    fault.__cause__ = error
-    return fault
+def _as_json(state: Any) -> Any:
+    try:
+        return json.loads(json.dumps(state))
+    except (TypeError, ValueError):
+        return None

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from opsin.core.batch import Batch
-from opsin.core.errors import DataRefused
+from opsin.core.errors import DataRefused, WrongUsage
 from opsin.core.seeding import torch_seed
 from opsin.training import events
 from opsin.training.best import BestWeights
@@ -29,6 +29,7 @@ from opsin.training.snapshot import put_back, take, unpack_step
 from opsin.training.stage import Stage
 from opsin.training.step import Moment
 from opsin.training.sums import Sums
+from opsin.training.validation import validate
 
 
 class Trainer:
@@ -125,19 +126,23 @@ class Trainer:
         self._clock = time.monotonic() - self.at.seconds
         start = events.EpochStart(epoch, self.epochs, stage.name, self.history)
         scales = [each.factor for each in self.hooks.tell(start) if isinstance(each, Scale)]
+        if self.processes.any(self.hooks.failed is not None)[0]:
+            self._stop(f"before epoch {epoch}")
         plan = stage.train.plan(epoch)
 
         def rate(step: int) -> float:
             return stage.rate(in_stage, step, len(plan)) * math.prod(scales)
 
-        enough = self._learn(stage, epoch, [len(batch) for batch in plan], rate)
+        if not self.at.enough:
+            self._learn(stage, epoch, [len(batch) for batch in plan], rate)
         means = self.sums.means("train_", self.processes)
         self.hooks.tell(events.ValidationStart(epoch, self.model))
-        values = self._validate(stage, epoch)
+        watched = self.best.monitors
+        values = validate(stage, epoch, watched, self.device, self.processes, self.stop)
         if values is not None:
             last = rate(max(1, self.at.step))
             record = EpochRecord(epoch, stage.name, last, means | values, self._seconds())
-            refuse_nan(record)
+            refuse_nan(record, [each.name for each in watched])
             self.history.records.append(record)
             self.best.note(self.model, self.history)
         self.hooks.tell(events.ValidationEnd(epoch, self.model, values or {}))
@@ -146,7 +151,7 @@ class Trainer:
         end = events.EpochEnd(self.history.records[-1], self.history, self.epochs)
         asks = self.hooks.tell(end)
         ended, due, stop = self.processes.any(
-            enough or in_stage == stage.epochs or Ask.STOP in asks,
+            self.at.enough or in_stage == stage.epochs or Ask.STOP in asks,
             Ask.SAVE in asks or self.saving.due(self.at.total),
             self.stop.asked or self.hooks.failed is not None,
         )
@@ -160,11 +165,11 @@ class Trainer:
 
     def _learn(
         self, stage: Stage, epoch: int, sizes: Sequence[int], rate: Callable[[int], float]
-    ) -> bool:
-        """The steps of an epoch that are left; whether a callback asked to end the stage."""
+    ) -> None:
+        """The steps of an epoch that are left, or those before a callback asks to end the stage."""
         steps = len(sizes)
         stage.step.learn_mode()
-        skippers = self.hooks.listens(events.Event.BATCH_START)
+        skippers = self.processes.any(self.hooks.listens(events.Event.BATCH_START))[0]
         for batch in stage.train.epoch(epoch, self.at.step):
             step = self.at.step + 1
             seed = torch_seed(self.seed, epoch, step, self.processes.rank, "step")
@@ -175,15 +180,15 @@ class Trainer:
             self.at.step, self.at.total = step, self.at.total + 1
             end = events.BatchEnd(epoch, self.epochs, step, steps, self.at.total, loss, moment.rate)
             asks = self.hooks.tell(end)
-            stop, enough, due = self.processes.any(
+            stop, self.at.enough, due = self.processes.any(
                 self.stop.asked or self.hooks.failed is not None,
                 Ask.STOP in asks,
                 Ask.SAVE in asks or self.saving.due(self.at.total),
             )
             if stop:
                 self._stop(f"in epoch {epoch}, after step {step} of {steps}")
-            if enough:
-                return True
+            if self.at.enough:
+                return
             if due and step < steps:
                 self.at.seconds = self._seconds()
                 self._save()
@@ -193,13 +198,13 @@ class Trainer:
                 code="loader_ended",
                 fix="let its length say how many batches it gives",
             )
-        return False
 
     def _step(self, stage: Stage, batch: Batch, moment: Moment) -> float:
         def before_update(optimizer: torch.optim.Optimizer, loss: float) -> None:
             module = stage.step.module
             where = (moment.epoch, moment.step, moment.steps)
             self.hooks.tell(events.UpdateStart(*where, loss, batch, module, optimizer))
+            self.hooks.raise_failed()  # nothing consistent can be saved between backward and update
 
         values = stage.step.learn(batch, moment, before_update)
         if not batch.filler:
@@ -208,36 +213,29 @@ class Trainer:
 
     def _skip(self, batch: Batch, moment: Moment) -> bool:
         start = events.BatchStart(moment.epoch, moment.step, moment.steps, batch)
-        return self.processes.any(Ask.SKIP in self.hooks.tell(start))[0]
-
-    @torch.no_grad()
-    def _validate(self, stage: Stage, epoch: int) -> dict[str, float] | None:
-        """Means and metrics over the validation samples; None when somebody asked to stop."""
-        stage.step.evaluate_mode()
-        self.processes.same_buffers(stage.step.module)
-        names = [each.name for each in self.best.monitors]
-        meter = stage.step.meter([name[4:] for name in names if name.startswith("val_")])
-        sums = Sums()
-        for batch in stage.val.epoch(epoch):
-            sums.add(stage.step.evaluate(batch.to(self.device), meter))
-            if self.stop.asked and self.processes.size == 1:
-                return None
-        means = sums.means("val_", self.processes)
-        others = meter.compute(self.processes.gather)
-        return means | {f"val_{name}": value for name, value in others.items()}
+        asks = self.hooks.tell(start)
+        skip, failed = self.processes.any(Ask.SKIP in asks, self.hooks.failed is not None)
+        if failed:
+            self._stop(f"in epoch {moment.epoch}, before step {moment.step} of {moment.steps}")
+        return skip
 
     def _stop(self, where: str) -> NoReturn:
         if self.at.step:
             self.at.seconds = self._seconds()
         self._save()
         self.hooks.raise_failed()
+        if not self.processes.any(self.stop.asked)[0]:
+            raise WrongUsage("a callback failed in another process", code="callback_failed")
         raise self.stop.fault(f"{where}; saved as {self.checkpoints.last()}")
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._clock, 4)
 
     def _save(self) -> None:
+        known = self.hooks.failed
         state, tensors = take(self)
+        if self.hooks.failed is not known:  # a callback's memory is not to be had
+            self.hooks.raise_failed()
 
         def write() -> None:
             self.best.write()

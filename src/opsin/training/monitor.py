@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-_LOWER = ("loss", "mse", "mae", "rmse", "error", "perplexity")
+from opsin.tasks.own_metrics import grows_by_name
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,20 @@ class Monitor:
         """True for accuracy and its like, False for losses and errors."""
         if self.higher is not None:
             return self.higher
-        return not self.name.partition(":")[0].lower().endswith(_LOWER)
+        return grows_by_name(self.name.partition(":")[0])
 
     def better(self, new: float, old: float) -> bool:
         """Whether `new` beats `old` by more than `min_delta`."""
         gain = new - old if self.higher_is_better else old - new
         return gain > self.min_delta
+
+
+def recorded(monitors: Sequence[Monitor]) -> dict[str, bool]:
+    """For `env.json`: each name and whether more of it is better; a name alone cannot tell."""
+    return {monitor.name: monitor.higher_is_better for monitor in monitors}
+
+
+def monitor_of(name: str, environment: Mapping[str, Any]) -> Monitor:
+    """The monitor `name` of a run, whose `env.json` is `environment`."""
+    higher = environment.get("larger_is_better", {})
+    return Monitor(name, higher=higher.get(name) if isinstance(higher, Mapping) else None)

@@ -65,6 +65,11 @@ class Step(ABC):
     def meter(self, names: Sequence[str]) -> Meter:
         """A new meter of those validation metrics that are not means of `evaluate`'s values."""
 
+    @property
+    def beside(self) -> Mapping[str, nn.Module]:
+        """Modules with a memory of their own that are not in the model, by name."""
+        return {}
+
     def learn_mode(self) -> None:
         """Before the steps of an epoch."""
         self.module.train()

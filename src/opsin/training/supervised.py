@@ -11,7 +11,7 @@ from torch import nn
 from opsin.core.batch import Batch
 from opsin.core.device import memory
 from opsin.core.micro_batch import MicroBatch, batches_that_fit, out_of_memory
-from opsin.tasks.guards import check_first_batch
+from opsin.tasks.guards import check_first_batch, check_labels
 from opsin.tasks.meter import Meter
 from opsin.tasks.task import Task
 from opsin.training.determinism import seed_draws
@@ -71,12 +71,20 @@ class SupervisedStep(Step):
         """The only one."""
         return {"optimizer": self.optimizer}
 
+    @property
+    def beside(self) -> Mapping[str, nn.Module]:
+        """A loss of one's own that is a module: it may keep running numbers."""
+        loss = getattr(self.task, "loss_function", None)
+        return {"loss": loss} if isinstance(loss, nn.Module) else {}
+
     def begin(self, device: torch.device, processes: Processes) -> None:
         """Switch gradients on for what learns, off for the rest."""
         self._device = device
         learning = set(map(id, self.learning))
         for parameter in self.module.parameters():
             parameter.requires_grad_(id(parameter) in learning)
+        for module in self.beside.values():
+            module.to(device)
         self._processes = processes
         self._wrapped = processes.wrap(self.module)
 
@@ -119,6 +127,7 @@ class SupervisedStep(Step):
             with self.precision.autocast():
                 outputs = self.module(part.inputs)
             outputs = _float32(outputs)
+            check_labels(self.task, outputs, part)
             return outputs, self._values(outputs, self.task.loss(outputs, part), part)
 
         found = []
@@ -136,12 +145,14 @@ class SupervisedStep(Step):
         return {
             "micro_batch": self.micro.size,
             "measured": self._measured,
+            "evaluation": self._evaluation.size,
             "precision": self.precision.state(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take them back."""
         self.micro.size, self._measured = state["micro_batch"], state["measured"]
+        self._evaluation.size = state["evaluation"]
         self.precision.load(state["precision"])
 
     def _backward(self, batch: Batch, moment: Moment) -> Values:
@@ -163,6 +174,7 @@ class SupervisedStep(Step):
         if not self._checked:
             check_first_batch(self.task, self.module, outputs, part)
             self._checked = True
+        check_labels(self.task, outputs, part)
         losses = self.task.loss(outputs, part)
         # Gradients are averaged over the processes, and each holds its share of the samples.
         total = losses.sum() / moment.samples

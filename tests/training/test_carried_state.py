@@ -152,10 +152,9 @@ def test_the_memory_layout_comes_from_the_checkpoint(
 ) -> None:
     def trainer(folder: str, layout: torch.memory_format, *callbacks: Callback) -> Trainer:
         model = convolutional().to(memory_format=layout)
-        step = make_trainer(
+        return make_trainer(
             tmp_path / folder, epochs=2, model=model, callbacks=callbacks, train=Pictures()
         )
-        return step
 
     after = torch.contiguous_format if before is torch.channels_last else torch.channels_last
     whole = trainer("a", before)

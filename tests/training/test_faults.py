@@ -204,14 +204,22 @@ def test_row_21_ctrl_c_ends_the_waiting(tmp_path: Path, monkeypatch: pytest.Monk
         make_trainer(tmp_path / "a", stop=stop, saving=Saving(steps=1, say=say)).fit()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code", "workers", "processes"),
+    [
+        (signal.SIGINT, 130, 0, 1),
+        (signal.SIGINT, 130, 2, 1),
+        (signal.SIGTERM, 143, 2, 1),
+        (signal.SIGTERM, 143, 0, 2),
+    ],
+)
 def test_row_23_the_signal_reaches_everybody_and_nothing_is_lost(
-    photos: Path, workers: int, number: signal.Signals, code: int
+    photos: Path, number: signal.Signals, code: int, workers: int, processes: int
 ) -> None:
     """The whole process group gets it, loader workers too, in the middle of an epoch."""
     words = ["train", photos, "--image-size", 32, "--epochs", 500, "--batch-size", 4,
-             "--workers", workers, "--name", "cut", "--checkpoint-steps", 3]  # fmt: skip
+             "--workers", workers, "--name", "cut", "--checkpoint-steps", 3,
+             "--processes", processes]  # fmt: skip
     process = start(*words, cwd=photos.parent)
     cut = photos.parent / "runs" / "cut"
     wait_for(lambda: list(cut.glob("checkpoints/step-00000007.*")) or
@@ -424,6 +432,70 @@ def test_a_longer_run_killed_before_its_checkpoint_stays_longer(photos: Path) ->
     resume(folder, progress=Silent())
     whole = train(photos, **settings(photos, "b", epochs=4)).path
     assert (folder / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+
+
+def test_row_22_a_place_that_takes_no_files_is_found_before_the_first_batch(photos: Path) -> None:
+    place = photos.parent / "file"
+    place.write_text("not a folder")
+    with pytest.raises(NoRoom, match="cannot be written") as caught:
+        train(photos, **settings(photos, "a", project=place))
+    assert caught.value.exit_code == 6
+    assert str(place) in caught.value.where
+    assert place.read_text() == "not a folder"
+
+
+def test_row_24_a_rate_that_is_absurd_is_stopped_and_explained(photos: Path) -> None:
+    words = ["train", photos, "--image-size", 32, "--epochs", 9, "--lr", 1e5, "--optimizer", "sgd",
+             "--batch-size", 4, "--name", "wild", "--checkpoint-steps", 1]  # fmt: skip
+    process = start(*words, cwd=photos.parent)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 5, errors
+    run = photos.parent / "runs" / "wild"
+    assert "at epoch 1, step" in errors
+    assert "gradient norm" in errors
+    assert "diverged.csv" in errors
+    assert "--lr 1e+04" in errors
+    listed = (run / "diverged.csv").read_text().splitlines()
+    assert listed[0] == "path,inputs_finite,outputs_finite"
+    assert len(listed) == 5
+    assert (photos / listed[1].split(",")[0]).is_file()
+    saved, notes = CheckpointStore(run / "checkpoints").newest()
+    assert notes == []
+    assert saved is None or all(bool(t.isfinite().all()) for t in saved.tensors.values())
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(photos: Path) -> None:
+    more = {"augment": "light", "dropout": 0.2, "epochs": 2}
+    a, b = (train(photos, **settings(photos, name, **more)).path for name in "ab")
+    c = train(photos, **settings(photos, "c", seed=1, val_frac=0.2, **more)).path
+    weights = [sorted(p.name for p in run.glob("checkpoints/best-*")) for run in (a, b, c)]
+    assert weights[0] == weights[1] != weights[2]  # the names hold the checksums
+
+
+def test_other_settings_at_resume_are_listed_and_can_be_accepted(photos: Path) -> None:
+    folder = train(photos, **settings(photos, "a", epochs=1)).path
+    with pytest.raises(WrongUsage, match=r"batch_size was 4, shall be 8; lr was 0\.01, shall be 0\.1"):
+        resume(folder, batch_size=8, lr=0.1, progress=Silent())
+    new = resume(folder, batch_size=8, accept_changes=True, progress=Silent()).path
+    assert new.name == "a-2"
+    assert "\nbatch_size: 8 " in (new / "config.yaml").read_text()
+
+
+def test_the_direction_of_an_own_metric_is_kept(photos: Path) -> None:
+    from opsin.api.export import export
+    from opsin.training.monitor import monitor_of
+
+    def unease(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+        return float(-outputs.abs().mean())
+
+    unease.higher_is_better = False  # type: ignore[attr-defined]
+    more = {"metrics": [unease], "monitor": "val_unease", "epochs": 4, "bundle": True}
+    result = train(photos, **settings(photos, "a", **more))
+    assert not monitor_of("val_unease", files.read_json(result.path / "env.json")).higher_is_better
+    best = next(result.path.glob("checkpoints/best-val_unease-*")).name.split(".")[0]
+    assert best == f"best-val_unease-{result.best_epoch:04d}"
+    assert result.best_epoch > 1
+    export(result.path, photos.parent / "x", best="val_unease")
 
 
 def test_a_monitor_that_does_not_exist_is_refused_with_the_list(photos: Path) -> None:

@@ -22,7 +22,7 @@ from torch import nn
 from opsin.api.resume import resume
 from opsin.api.train import train
 from opsin.core import files
-from opsin.core.errors import Interrupted, NoRoom, NotEnoughMemory, WrongUsage
+from opsin.core.errors import Interrupted, ModelRefused, NoRoom, NotEnoughMemory, WrongUsage
 from opsin.core.micro_batch import MicroBatch
 from opsin.core.progress import Silent
 from opsin.training.checkpoint import CheckpointStore
@@ -169,7 +169,7 @@ def test_row_21_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
     assert disk.left == 0
     assert len(said) == 3
     assert "disk full: need" in said[0]
-    assert "MB free" in said[0]
+    assert " free" in said[0]
     assert "waiting for room" in said[0]
     assert bits(run.model) == bits(whole.model)
 
@@ -474,7 +474,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(photos: Path) ->
 
 def test_other_settings_at_resume_are_listed_and_can_be_accepted(photos: Path) -> None:
     folder = train(photos, **settings(photos, "a", epochs=1)).path
-    with pytest.raises(WrongUsage, match=r"batch_size was 4, shall be 8; lr was 0\.01, shall be 0\.1"):
+    with pytest.raises(
+        WrongUsage, match=r"batch_size was 4, shall be 8; lr was 0\.01, shall be 0\.1"
+    ):
         resume(folder, batch_size=8, lr=0.1, progress=Silent())
     new = resume(folder, batch_size=8, accept_changes=True, progress=Silent()).path
     assert new.name == "a-2"
@@ -496,6 +498,33 @@ def test_the_direction_of_an_own_metric_is_kept(photos: Path) -> None:
     assert best == f"best-val_unease-{result.best_epoch:04d}"
     assert result.best_epoch > 1
     export(result.path, photos.parent / "x", best="val_unease")
+
+
+def test_all_errors_at_once_with_near_matches(photos: Path) -> None:
+    words = ["train", photos, "--epochs", 0, "--lr", -1, "--optimizer", "adm", "--loss", "focall"]
+    process = start(*words, cwd=photos.parent)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    for part in ("epochs", "lr", 'did you mean "adam"', 'did you mean "focal"'):
+        assert part in errors
+    assert not (photos.parent / "runs").exists()
+
+
+def test_a_run_that_ended_is_not_trained_again_over_its_results(photos: Path) -> None:
+    folder = train(photos, **settings(photos, "a", epochs=1)).path
+    before = (folder / "predictions.csv").read_bytes()
+    shutil.rmtree(folder / "checkpoints")
+    with pytest.raises(ModelRefused, match="its checkpoints are gone"):
+        resume(folder, progress=Silent())
+    assert (folder / "predictions.csv").read_bytes() == before
+
+
+def test_a_longer_second_stage_counts_right(photos: Path) -> None:
+    more = {"model": "lenet", "fine_tune": True, "epochs": 2, "schedule": "cosine"}
+    folder = train(photos, **settings(photos, "a", **more)).path
+    lines = Lines()
+    resume(folder, epochs=3, progress=lines)
+    assert any(line.startswith("epoch 5/5  ") for line in lines.said)
 
 
 def test_a_monitor_that_does_not_exist_is_refused_with_the_list(photos: Path) -> None:

@@ -98,7 +98,7 @@ def unique(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _run(path: Path, output: Path, best: str | None, progress: Progress) -> Bundle:
-    from opsin.api.own_record import refuse_to_rebuild
+    from opsin.api.own.record import refuse_to_rebuild
     from opsin.core.config import read_config
     from opsin.core.run_dir import open_run, read_record
     from opsin.data.splits import Split

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from opsin.api.own_parts import NOTHING, Own
+from opsin.api.own.parts import NOTHING, Own
 from opsin.core.config import TrainConfig
 from opsin.core.device import hardware, memory, pick_device, versions
 from opsin.core.progress import Progress

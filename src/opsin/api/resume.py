@@ -6,8 +6,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsin.api.own_parts import Own, take_own
-from opsin.api.own_record import refuse_other_names, refuse_other_parts
+from opsin.api.own.parts import Own, take_own
+from opsin.api.own.record import refuse_other_names, refuse_other_parts
 from opsin.api.ranks import rank_here, started_ranks
 from opsin.api.run_result import RunResult
 from opsin.core.config import TrainConfig, learning_settings, read_config
@@ -63,7 +63,7 @@ def resume(
                 if settings:
                     _refuse_wishes(RunDir(folder.path), own, settings)
                 if data is not None:
-                    from opsin.api.own_training import resume_loaders
+                    from opsin.api.own.training import resume_loaders
 
                     return resume_loaders(RunDir(folder.path), own, data, epochs, progress)
                 return _resumed_by_all(RunDir(folder.path), own, epochs, processes, progress)
@@ -80,7 +80,11 @@ def _resumed_by_all(
     run: RunDir, own: Own, epochs: int | None, processes: int | None, progress: Progress
 ) -> RunResult:
     refuse_other_parts(run, own)
-    config = own.settle(read_config(run.config))
+    try:
+        config = own.settle(read_config(run.config))
+    except WrongUsage as error:
+        error.where = error.where or str(run.config)
+        raise
     if processes is not None:
         config = own.settle(config.model_dump() | {"processes": processes})
     arguments = {"run": str(run.path), "epochs": epochs}
@@ -108,9 +112,11 @@ def _resumed(
     saved, notes = _newest(CheckpointStore(run.checkpoints), processes)
     for note in notes:
         progress.line(note)
+    if saved is None and not notes and run.metrics.exists():
+        notes = ["the run has ended, and its checkpoints are gone"]
     if saved is None and notes:
         raise ModelRefused(
-            "no checkpoint of this run is whole",
+            f"no checkpoint of this run is whole ({notes[-1]})",
             code="no_checkpoint",
             where=str(run.checkpoints),
             fix=f"begin again: opsin train --config {run.config}",
@@ -132,7 +138,7 @@ def _resumed(
     task, balance = make_task(config, intake, split, own)
     model = plan.model(task.num_outputs)
     if saved is not None and own.model is not None:
-        from opsin.api.own_checks import refuse_other_module
+        from opsin.api.own.checks import refuse_other_module
 
         refuse_other_module(own.model, saved)
     parts = (config, plan, intake, store, split, task, balance, model, progress, processes)
@@ -163,7 +169,7 @@ def _begun_again(
 
     values = read_config(old.config) | settings
     if data is not None:
-        from opsin.api.own_training import train_loaders
+        from opsin.api.own.training import train_loaders
 
         values = {k: v for k, v in values.items() if k not in ("data", "batch_size", "workers")}
         return train_loaders(own, data, values, progress, follows=old.path)

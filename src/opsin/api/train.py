@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsin.api.own_parts import NOTHING, Own, take_own
+from opsin.api.own.parts import NOTHING, Own, take_own
 from opsin.api.ranks import rank_here, started_ranks
 from opsin.api.run_result import RunResult
 from opsin.core.config import TrainConfig, write_config
@@ -45,7 +45,7 @@ def train(
     progress = Silent() if rank_here() else progress or choose_progress()
     try:
         if data is not None and not isinstance(data, str | Path):
-            from opsin.api.own_training import train_loaders
+            from opsin.api.own.training import train_loaders
 
             return train_loaders(own, data, merge(settings, config), progress)
         return new_run(resolve({"data": data} | settings, config, own), progress, own=own)
@@ -139,7 +139,7 @@ def _new_run(
 ) -> RunResult:
     from opsin.api.fit import monitors
     from opsin.api.job import Job, make_task
-    from opsin.api.own_record import own_record
+    from opsin.api.own.record import own_record
     from opsin.api.preparation import prepare
     from opsin.api.training import run_training
     from opsin.data.intake import draw_split

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from opsin.api.explained import explained
 from opsin.api.fit import fit
 from opsin.api.job import Job
-from opsin.api.own_measure import measure_own
-from opsin.api.own_record import go_on
+from opsin.api.own.measure import measure_own
+from opsin.api.own.record import go_on
 from opsin.api.plan_lines import plan_lines
 from opsin.api.run_result import RunResult
 from opsin.core.errors import NumbersWrong, OpsinError

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -51,13 +51,16 @@ def _annotation(name: str, annotation: Any, text: str, default: Any) -> Any:
         kind = next(part for part in get_args(annotation) if part is not type(None))
     if get_origin(kind) in (Annotated, tuple):  # a time, or names with commas between them
         kind = str
+    shape: dict[str, Any] = {}
+    if get_origin(kind) is Literal:  # judged with all the other settings, with near matches
+        shape, kind = {"metavar": "|".join(get_args(kind))}, str
     word = name.replace("_", "-")
     shown = "" if default in (None, ()) else f" [{_plain(default)}]"
     if kind is bool:
         names = [f"--{word}/--no-{word}"]
     else:
         names = [f"--{word}", *ALIASES.get(name, [])]
-    option = typer.Option(*names, help=text + shown, show_default=False)
+    option = typer.Option(*names, help=text + shown, show_default=False, **shape)
     return Annotated[kind | None, option]
 
 

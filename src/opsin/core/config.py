@@ -120,7 +120,9 @@ class TrainConfig(BaseModel):
     )
     min_delta: float = Field(0.0, ge=0, description="a smaller gain in the monitor is none")
     baseline: float | None = Field(
-        None, description="stop when --patience epochs did not beat this value of the monitor"
+        None,
+        allow_inf_nan=False,
+        description="stop when --patience epochs did not beat this value of the monitor",
     )
     monitor: str = Field(
         "val_loss", description="what decides the best epoch: val_ and any metric of the report"
@@ -203,6 +205,10 @@ def make_config(values: Mapping[str, Any]) -> TrainConfig:
             f"a warm-up of {config.warmup_epochs:g} epochs leaves nothing of {config.epochs}",
             where="warmup_epochs",
         )
+    if config.patience is None and config.baseline is not None:
+        raise WrongUsage("a baseline needs --patience: after how many epochs", where="baseline")
+    if config.patience is None and config.min_delta and config.schedule != "plateau":
+        raise WrongUsage("counts only with --patience or --schedule plateau", where="min_delta")
     if config.fine_tune and not config.freeze:
         config = config.model_copy(update={"freeze": True})
     return config

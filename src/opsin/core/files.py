@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from opsin.core.errors import NoRoom
+from opsin.core.words import size
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
@@ -92,9 +93,9 @@ def no_room(path: Path, error: OSError, *, needed: int = 0) -> NoRoom:
     folder = path.parent
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = disk_free(folder)
-        need = f"need {megabytes(needed)} MB, " if needed else ""
+        need = f"need {size(needed)}, " if needed else ""
         return NoRoom(
-            f"disk full: {need}{megabytes(free)} MB free; nothing half-written was left",
+            f"disk full: {need}{size(free)} free; nothing half-written was left",
             code="disk_full",
             where=str(path),
             fix="free some space, or choose another folder with --project",
@@ -120,16 +121,6 @@ def disk_free(folder: Path) -> int:
     with contextlib.suppress(OSError):
         return shutil.disk_usage(folder).free
     return 0
-
-
-def megabytes(size_bytes: int) -> str:
-    """Bytes as megabytes, with one digit below ten.
-
-    >>> megabytes(1_500_000), megabytes(412_000_000)
-    ('1.5', '412')
-    """
-    value = size_bytes / 1e6
-    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
 def check_writable(folder: Path) -> None:

@@ -174,10 +174,10 @@ class OwnLoader:
         finally:
             for key, each in generators.items():
                 each.set_state(states[key])
-        if not plan or len(plan) > len(own):
+        if len(plan) != len(own) or not plan:
+            gives = "more" if len(plan) > len(own) else str(len(plan) or "none")
             raise DataRefused(
-                f"the loader says that it has {len(own)} batches and gives "
-                f"{'none' if not plan else 'more'}",
+                f"the loader says that it has {len(own)} batches and gives {gives}",
                 code="wrong_length",
                 where=f"data ({self.name})",
                 fix="let its length say how many batches it gives",

@@ -66,6 +66,14 @@ def check_labels(task: Task, outputs: Any, batch: Batch) -> None:
         reads = what_it_reads(task.loss_function, outputs, targets)
         if reads in ("sigmoid logits", "probabilities") and targets.is_floating_point():
             _check_unit(task, targets)
+        if reads == "probabilities" and bool(outputs.isfinite().all()) and not in_unit(outputs):
+            low, high = float(outputs.min()), float(outputs.max())
+            raise WrongUsage(
+                f"it reads probabilities, and the outputs go from {low:.3g} to {high:.3g}",
+                code="logits_for_probabilities",
+                where=f"loss {task.loss_name}",
+                fix="a sigmoid at the end of the model, or better the loss of logits",
+            )
 
 
 def _reads_class_indices(task: OwnTask, outputs: Any, targets: Any) -> bool:

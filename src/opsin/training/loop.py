@@ -76,8 +76,9 @@ class Trainer:
 
     @property
     def epochs(self) -> int:
-        """Epochs of all stages."""
-        return sum(stage.epochs for stage in self.stages)
+        """Epochs of all stages: of those that are over as many as they had."""
+        had = [len(self.history.of_stage(each.name)) for each in self.stages[: self.at.stage]]
+        return sum(had) + sum(each.epochs for each in self.stages[self.at.stage :])
 
     def fit(self, resume_from: Saved | None = None) -> History:
         """Run what is not done. Raises `NumbersWrong`, `Interrupted`, `NoRoom`, `WrongUsage`."""

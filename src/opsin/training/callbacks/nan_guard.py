@@ -89,8 +89,11 @@ class NanGuard(Callback):
             f"first {found.place}{self._norms(norm)}; {self._listed(start.batch, found)}; "
             "the weights were not changed",
             code="diverged",
-            fix=f"a lower rate than the {rate:.3g} of this step, for example --lr {rate / 10:.3g}; "
-            "or look at the pictures with opsin check",
+            where=str(self.path.parent),
+            fix="look at the data: these inputs were not finite before the model saw them"
+            if "inputs of the batch" in found.place
+            else f"a lower rate than the {rate:.3g} of this step, for example "
+            f"--lr {rate / 10:.3g}; or look at the pictures with opsin check",
         )
 
     def _norms(self, norm: float | None) -> str:

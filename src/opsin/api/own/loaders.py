@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opsin.api.own_parts import Own
+from opsin.api.own.parts import Own
 from opsin.core.config import TrainConfig
 from opsin.core.errors import WrongUsage
 from opsin.data.own_loader import OwnLoader

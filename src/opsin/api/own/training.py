@@ -14,10 +14,10 @@ from opsin.api.continuation import longer, where_it_was
 from opsin.api.explained import explained
 from opsin.api.fit import make_trainer, monitors
 from opsin.api.job import Job
-from opsin.api.own_checks import refuse_other_module
-from opsin.api.own_loaders import describe, identity, own_loaders, own_task, refuse_settings
-from opsin.api.own_parts import Own
-from opsin.api.own_record import LOADERS, go_on, own_record, refuse_other_parts
+from opsin.api.own.checks import refuse_other_module
+from opsin.api.own.loaders import describe, identity, own_loaders, own_task, refuse_settings
+from opsin.api.own.parts import Own
+from opsin.api.own.record import LOADERS, go_on, own_record, refuse_other_parts
 from opsin.api.preparation import environment
 from opsin.api.run_result import RunResult
 from opsin.core.config import TrainConfig, learning_settings, read_config, write_config

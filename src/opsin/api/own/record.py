@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from opsin.api.own_parts import Own
+from opsin.api.own.parts import Own
 from opsin.core.config import read_config
 from opsin.core.errors import WrongUsage
 from opsin.core.run_dir import RunDir, read_record

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opsin.api.own_config import OwnConfig
+from pydantic import Field
+
 from opsin.core.config import TrainConfig, make_config
 from opsin.core.errors import WrongUsage
 from opsin.models.own import OWN
@@ -27,6 +28,12 @@ _MODEL_SETTINGS = {
     "dropout": "nn.Dropout in the module",
 }
 _LOSS_SETTINGS = {"label_smoothing": "let the loss do it"}
+
+
+class OwnConfig(TrainConfig):
+    """`model` and `loss` may be `own:NAME`: written down, and given again from Python."""
+
+    loss: str = Field("cross_entropy", description="own:NAME, or one that is known by name")  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ def take_own(settings: dict[str, Any], metrics: Any = (), callbacks: Any = ()) -
     }
     if not parts and not metrics and not callbacks:
         return NOTHING
-    from opsin.api.own_checks import check_callbacks, check_loss, check_module
+    from opsin.api.own.checks import check_callbacks, check_loss, check_module
     from opsin.tasks.own_metrics import name_metrics
 
     if "model" in parts:

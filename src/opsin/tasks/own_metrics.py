@@ -11,14 +11,13 @@ from typing import Any
 import torch
 
 from opsin.core.batch import Batch
+from opsin.core.direction import grows_by_name
 from opsin.core.errors import OpsinError, WrongUsage
 from opsin.tasks.meter import Gather
 
 OwnMetric = Any
 """What has `update`, `compute` and `reset` (torchmetrics), or a function (outputs, targets) ->
 number of all samples of an epoch at once, on the CPU."""
-
-_SMALLER = {"loss", "error", "mse", "mae", "rmse", "mape", "distance", "perplexity", "brier"}
 
 
 def name_metrics(
@@ -67,15 +66,6 @@ def larger_is_better(metrics: Mapping[str, OwnMetric], name: str) -> bool:
         if said is not None:
             return bool(said)
     return grows_by_name(name)
-
-
-def grows_by_name(name: str) -> bool:
-    """What the name of a metric says of it: less of a loss or an error is better.
-
-    >>> grows_by_name("val_loss"), grows_by_name("accuracy")
-    (False, True)
-    """
-    return not _SMALLER & set(name.lower().split("_"))
 
 
 class OwnMeter:

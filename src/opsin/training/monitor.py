@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opsin.tasks.own_metrics import grows_by_name
+from opsin.core.direction import grows_by_name
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ python ranks_script.py FOLDER, with torchrun's variables set. Each rank writes w
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,3 +167,4 @@ if __name__ == "__main__":
             ranks.any(False)
         ranks.leave()
     (place / f"{ranks.rank}.json").write_text(json.dumps(answers))
+    os._exit(0)  # threads of torch may abort a process that takes itself down in order

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +47,9 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
         history = fit(job, stop, resume_from)
         job.processes.leave()
         if job.processes.rank:
-            raise SystemExit(0)
+            # Threads of torch may abort a process that takes itself down in order.
+            sys.stderr.flush()
+            os._exit(0)
         table, report = _evaluate(job, stop)
         stop.check("after evaluating")
         bundle = _bundle_where_possible(job) if job.config.bundle else None

@@ -474,9 +474,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(photos: Path) ->
 
 def test_other_settings_at_resume_are_listed_and_can_be_accepted(photos: Path) -> None:
     folder = train(photos, **settings(photos, "a", epochs=1)).path
-    with pytest.raises(
-        WrongUsage, match=r"batch_size was 4, shall be 8; lr was 0\.01, shall be 0\.1"
-    ):
+    with pytest.raises(WrongUsage, match=r"batch_size was 4, is 8; lr was 0\.01, is 0\.1"):
         resume(folder, batch_size=8, lr=0.1, progress=Silent())
     new = resume(folder, batch_size=8, accept_changes=True, progress=Silent()).path
     assert new.name == "a-2"

@@ -10,7 +10,7 @@ from opsin.api.own.parts import Own, take_own
 from opsin.api.own.record import refuse_other_names, refuse_other_parts
 from opsin.api.ranks import rank_here, started_ranks
 from opsin.api.run_result import RunResult
-from opsin.core.config import TrainConfig, learning_settings, read_config
+from opsin.core.config import TrainConfig, differing, learning_settings, read_config
 from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.core.extras import require
 from opsin.core.files import sha256_file
@@ -180,7 +180,7 @@ def _refuse_wishes(run: RunDir, own: Own, settings: dict[str, Any]) -> None:
     """Refuse to go on with settings that are not the run's."""
     before = own.settle(read_config(run.config)).model_dump(mode="json")
     now = own.settle(before | settings).model_dump(mode="json")
-    found = [f"{k} was {v}, shall be {now[k]}" for k, v in before.items() if v != now[k]]
+    found = differing(before, now)
     if found:
         raise WrongUsage(
             f"a run goes on with its own settings: {'; '.join(found)}",
@@ -196,11 +196,7 @@ def refuse_other_settings(run: RunDir, before: dict[str, object], config: TrainC
     split = sha256_file(run.split) if run.split.exists() else "missing"
     # More epochs are another question, see `continuation.longer`.
     now = {**learning_settings(config), "split": split, "epochs": before.get("epochs")}
-    found = [
-        f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}"
-        for name in {**before, **now}
-        if before.get(name) != now.get(name)
-    ]
+    found = differing(before, now)
     if found:
         raise WrongUsage(
             f"the run was trained with other settings: {'; '.join(found)}",

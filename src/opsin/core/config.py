@@ -188,6 +188,19 @@ def learning_settings(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in ELSEWHERE}
 
 
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A phrase for each setting that is not what it was.
+
+    >>> differing({"lr": 0.1, "seed": 0}, {"lr": 0.2, "seed": 0})
+    ['lr was 0.1, is 0.2']
+    """
+    return [
+        f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}"
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    ]
+
+
 def make_config(values: Mapping[str, Any]) -> TrainConfig:
     """A `TrainConfig` from names and values. Raises `WrongUsage` that lists all errors at once."""
     try:

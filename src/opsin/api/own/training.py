@@ -20,7 +20,7 @@ from opsin.api.own.parts import Own
 from opsin.api.own.record import LOADERS, go_on, own_record, refuse_other_parts
 from opsin.api.preparation import environment
 from opsin.api.run_result import RunResult
-from opsin.core.config import TrainConfig, learning_settings, read_config, write_config
+from opsin.core.config import TrainConfig, differing, learning_settings, read_config, write_config
 from opsin.core.device import pick_device
 from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.core.files import check_writable, write_json
@@ -159,11 +159,7 @@ def _job(
 def _refuse_differences(job: LoaderJob, saved: Saved) -> None:
     before = saved.state["settings"]
     now = learning_settings(job.config) | job.data_identity | {"epochs": before.get("epochs")}
-    found = [
-        f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}"
-        for name in {**before, **now}
-        if before.get(name) != now.get(name)
-    ]
+    found = differing(before, now)
     if found:
         raise WrongUsage(
             f"the run was trained with other settings or data: {'; '.join(found)}",

@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from opsin.data.transform import Normalise
 
 _AGAIN = 1 << 32
 """More epochs than anybody runs: a picture drawn again is augmented as in an epoch of its own."""
+
+AnyPart = TypeVar("AnyPart")
 
 Part = tuple[list[tuple[int, int]], bool]
 """What the dataset is asked for, as (epoch, position), and whether the batch is a filler."""
@@ -97,22 +99,14 @@ class Loader:
         )
 
     def _unbroken(self, parts: list[Part]) -> Iterator[Batch]:
-        given = 0
-        try:
-            for batch in self._batches(parts, self.workers):
-                given += 1
-                yield batch
-            return
-        except (RuntimeError, OSError, EOFError) as error:
-            if not self.workers or not is_lost_worker(error):
-                raise
+        def lost(error: BaseException) -> None:
             tall, wide = self.dataset.store.spec.prepared_px
             largest = max(len(keys) for keys, _ in parts)
             note = shared_memory_note(error, self.workers, largest * 3 * tall * wide)
             self._say(f"a loader worker was lost{note}; going on without workers ({_last(error)})")
-        # Order and draws are keyed, so these are the batches that the workers owe.
-        self.workers = 0
-        yield from self._batches(parts[given:], 0)
+            self.workers = 0
+
+        yield from unbroken(self._batches, parts, self.workers, lost)
 
     def _batches(self, parts: list[Part], workers: int) -> Iterator[Batch]:
         loader: DataLoader[Any] = DataLoader(
@@ -134,6 +128,29 @@ class Loader:
             pixels.share_memory_()  # type: ignore[no-untyped-call]
         targets = self._collate_targets([sample.target for sample in samples])
         return pixels, targets, tuple(sample.source_id for sample in samples)
+
+
+def unbroken(
+    batches: Callable[[list[AnyPart], int], Iterator[Batch]],
+    parts: list[AnyPart],
+    workers: int,
+    lost: Callable[[BaseException], None],
+) -> Iterator[Batch]:
+    """`batches(parts, workers)`; where a worker is lost, `lost` is told and the rest is done here.
+
+    Order and draws are keyed, so the rest are the batches that the workers owe.
+    """
+    given = 0
+    try:
+        for batch in batches(parts, workers):
+            given += 1
+            yield batch
+        return
+    except (RuntimeError, OSError, EOFError) as error:
+        if not workers or not is_lost_worker(error):
+            raise
+        lost(error)
+    yield from batches(parts[given:], 0)
 
 
 def is_lost_worker(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from opsin.core.batch import Batch
 from opsin.core.errors import DataRefused, WrongUsage
 from opsin.data.batch_plan import share_of
 from opsin.data.keyed_draws import Key, KeyedDataset, draws_put_back, set_draws
-from opsin.data.loader import calm_iterator, is_lost_worker, quiet_worker
+from opsin.data.loader import calm_iterator, quiet_worker, unbroken
 
 Plan = list[list[Any]]
 
@@ -91,18 +91,12 @@ class OwnLoader:
             for number, positions in enumerate(self.plan(epoch))
         ]
         parts = share_of(plan[start:], self.share, fill=self.learns)
-        given = 0
-        try:
-            for batch in self._batches(parts, self.workers):
-                given += 1
-                yield batch
-            return
-        except (RuntimeError, OSError, EOFError) as error:
-            if not self.workers or not is_lost_worker(error):
-                raise
+
+        def lost(error: BaseException) -> None:
             self._say(f"a loader worker was lost; going on without workers ({error})")
-        self.workers = 0
-        yield from self._batches(parts[given:], 0)
+            self.workers = 0
+
+        yield from unbroken(self._batches, parts, self.workers, lost)
 
     def _batches(self, parts: list[tuple[list[Key], bool]], workers: int) -> Iterator[Batch]:
         own = self.loader

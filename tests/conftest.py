@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ from opsin.api.run_result import RunResult
 from opsin.api.train import train
 from opsin.core.progress import Silent
 from opsin.testing.digits import write_digits
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests keep for later runs is kept in a folder of their own."""
+    os.environ["OPSIN_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,9 @@ def kill(name: str, folder: Path, *, saves: int) -> None:
     """Run an example as people do; SIGKILL ends it after its checkpoint number `saves`."""
     path = REPO / "examples" / f"{name}.py"
     program = KILLED.format(folder=str(folder), path=str(path), saves=saves)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPSIN_")}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith("OPSIN_") or k == "OPSIN_CACHE_DIR"
+    }
     ended = subprocess.run(
         [sys.executable, "-c", program], check=False, timeout=300, env=environment
     )

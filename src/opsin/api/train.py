@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opsin.api.own.parts import NOTHING, Own, take_own
 from opsin.api.ranks import rank_here, started_ranks
 from opsin.api.run_result import RunResult
+from opsin.core.cache_dir import VARIABLE as CACHE_DIR
 from opsin.core.config import TrainConfig, write_config
 from opsin.core.extras import require
 from opsin.core.files import check_writable, write_json
@@ -102,7 +103,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for variable, value in environment.items():
         name = variable.removeprefix("OPSIN_").lower()
-        if not variable.startswith("OPSIN_"):
+        if not variable.startswith("OPSIN_") or variable == CACHE_DIR:
             continue
         if name in names:
             found[name] = value

@@ -32,6 +32,8 @@ Schedule = Literal[
 Loss = Literal["cross_entropy", "focal", "bce", "mse", "mae", "huber"]
 Balance = Literal["auto", "none", "weights", "sampling"]
 Precision = Literal["float32", "bfloat16", "float16"]
+Layout = Literal["auto", "contiguous", "channels_last"]
+Head = Literal["auto", "solved", "trained"]
 
 
 def seconds_of(value: Any) -> float:
@@ -71,8 +73,24 @@ class TrainConfig(BaseModel):
     fine_tune: bool = Field(
         False, description="after the head, train all layers at a hundredth of the rate"
     )
+    unfreeze: str | None = Field(
+        None, description="with --fine-tune, only from this layer of the backbone on; else all"
+    )
+    head: Head = Field(
+        "auto",
+        description="of a frozen backbone: solved at once, or trained by steps; auto: solved",
+    )
+    views: int = Field(
+        4, ge=1, le=64, description="augmented views of each picture for a frozen backbone"
+    )
     augment: Augment = Field("none", description="none, light or trivial")
     resize: Resize | None = Field(None, description="stretch, crop or pad; else the model's own")
+    jpeg_gap: float | None = Field(
+        None,
+        ge=1,
+        le=8,
+        description="decode JPEGs at 1/2, 1/4, 1/8 while they stay this much larger than needed",
+    )
     epochs: int = Field(20, ge=1, description="passes over the training pictures")
     batch_size: int = Field(32, ge=1, description="pictures in a step")
     image_size: int | None = Field(
@@ -143,6 +161,15 @@ class TrainConfig(BaseModel):
     workers: int = Field(0, ge=0, le=64, description="processes that decode and augment")
     threads: int | None = Field(None, ge=1, description="of torch; else torch's own choice")
     processes: int = Field(1, ge=1, le=64, description="that share each step of the training")
+    layout: Layout = Field(
+        "auto", description="of weights in memory: contiguous or channels_last; auto: the faster"
+    )
+    tune: bool = Field(
+        True, description="hold memory, and time threads and layout before the first step"
+    )
+    cache: bool = Field(
+        True, description="keep decoded pictures and features for later runs (opsin cache)"
+    )
     checkpoint_steps: int | None = Field(
         None, ge=1, description="steps from one checkpoint to the next; else by time alone"
     )
@@ -177,7 +204,7 @@ ELSEWHERE = {
     *("data", "project", "name", "report", "bundle", "workers", "threads", "device"),
     *("weights_record", "max_bad_frac", "strict", "follow_links", "processes"),
     *("checkpoint_steps", "checkpoint_seconds", "disk_wait", "max_time", "keep_best"),
-    *("samples", "log_gradients", "log_rates"),
+    *("samples", "log_gradients", "log_rates", "layout", "tune", "cache"),
 }
 """Settings that do not decide what is learnt, or that something else is compared for."""
 

@@ -16,12 +16,12 @@ CODE := src tests benchmarks docs examples
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak check bench constraints clean
+.PHONY: help install demo test soak check bench bench-peers constraints clean
 
 help: ## this list
 	@echo "Opsin: from a folder of raw pictures to a verified model in service."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12   which Python makes .venv (3.11 or newer)"
 
@@ -68,6 +68,9 @@ check: install ## lint, format, types, layers
 bench: $(VENV)/.for-running ## start-up and serving times of this machine, as ratios
 	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/serving.py
+
+bench-peers: install ## beside the loops people write: docs/benchmarks.md; BENCH="a9 --rounds 3" for one row
+	@$(BIN)/python benchmarks/peers.py $(BENCH)
 
 # Pins that are there stay; `make constraints UPGRADE=--upgrade` moves them all. hatchling is named
 # because building needs it, though no extra does.

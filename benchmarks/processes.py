@@ -9,12 +9,27 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PYTHON = [sys.executable]
 OPSIN = [str(Path(sys.executable).with_name("opsin"))]
+
+
+class Failed(Exception):
+    """A process that did not end with 0; says with what, and the end of what it wrote."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One process: wall seconds, peak MB (the largest of it and its children), its stdout."""
+
+    wall_s: float
+    peak_mb: float
+    output: str
 
 
 @dataclass
@@ -35,17 +50,42 @@ class Measured:
         return statistics.median(self.peak_mb)
 
 
+def run(
+    command: list[str], *, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Ran:
+    """Run it to its end, in `folder`, with `environment` added. Raises `Failed`."""
+    # Files, not pipes: a full pipe would stop the process, and reading it would cost time.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=error,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        error.seek(0)
+        output = out.read().decode("utf-8", "replace")
+        if process.returncode:
+            said = error.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+            raise Failed(f"exit {process.returncode}: {' '.join(said) or command[0]}")
+    # Linux counts in KiB, macOS in bytes.
+    peak_mb = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+    return Ran(wall_s, peak_mb, output)
+
+
 def timed(command: list[str]) -> tuple[float, float]:
     """Wall seconds and peak MB of one run, its children counted; it must exit with 0."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall_s = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"exit {process.returncode}: {' '.join(command)}")
-    # Linux counts in KiB, macOS in bytes.
-    return wall_s, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+    try:
+        ran = run(command)
+    except Failed as failure:
+        raise SystemExit(f"{failure}: {' '.join(command)}") from None
+    return ran.wall_s, ran.peak_mb
 
 
 def interleaved(commands: dict[str, list[str]], rounds: int) -> dict[str, Measured]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from opsin.api.augment import augment as augment
+    from opsin.api.cache import cache as cache
     from opsin.api.check import check as check
     from opsin.api.doctor import doctor as doctor
     from opsin.api.evaluate import evaluate as evaluate
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "OpsinError": "opsin.core.errors:OpsinError",
+    "augment": "opsin.api.augment:augment",
+    "cache": "opsin.api.cache:cache",
     "check": "opsin.api.check:check",
     "doctor": "opsin.api.doctor:doctor",
     "evaluate": "opsin.api.evaluate:evaluate",
@@ -36,6 +40,8 @@ _PUBLIC = {
 
 __all__ = [
     "OpsinError",
+    "augment",
+    "cache",
     "check",
     "doctor",
     "evaluate",

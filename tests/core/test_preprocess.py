@@ -161,3 +161,40 @@ def test_crop_agrees_with_timms_own_preparation() -> None:
     theirs = transform(Image.fromarray(image)).numpy()[None]
     ours = spec.normalise(chw(spec.prepare(image)))
     assert np.abs(ours - theirs).max() * 255 < 2.01
+
+
+# --- how much smaller a JPEG may be decoded ---
+
+
+@pytest.mark.parametrize("gap", [1.0, 1.5, 2.0, 3.3])
+@pytest.mark.parametrize("name", SPECS)
+def test_a_jpeg_is_decoded_as_small_as_the_gap_allows_and_no_smaller(name: str, gap: float) -> None:
+    spec = SPECS[name].model_copy(update={"jpeg_gap": gap})
+    draw = np.random.default_rng(5)
+    scales = set()
+    for height, width in draw.integers(8, 2500, (300, 2)).tolist():
+        scale = spec.jpeg_scale(height, width)
+        scales.add(scale)
+        used, filled = spec.source_box(height, width)[2:], spec.target_box(height, width)[2:]
+        rooms = [side / target for side, target in zip(used, filled, strict=True)]
+        if scale > 1:
+            assert min(rooms) / scale >= gap - 1e-9, (height, width)
+        if scale < 8:
+            assert min(rooms) / (2 * scale) < gap, "half as large would do"
+    assert len(scales) > 2
+
+
+def test_without_a_gap_every_picture_is_decoded_in_full() -> None:
+    for spec in SPECS.values():
+        assert spec.jpeg_scale(5000, 5000) == 1
+    with pytest.raises(ValueError, match="jpeg_gap"):
+        PreprocessSpec(size_px=(8, 8), jpeg_gap=0.5)
+
+
+def test_what_was_written_before_there_was_a_gap_still_loads() -> None:
+    spec = SPECS["crop-bicubic-0.875"]
+    old = spec.model_dump(mode="json")
+    del old["jpeg_gap"]
+    assert PreprocessSpec.model_validate(old) == spec
+    gap = spec.model_copy(update={"jpeg_gap": 2.0})
+    assert PreprocessSpec.model_validate_json(gap.model_dump_json()) == gap

@@ -56,7 +56,7 @@ def test_broken_heat_does_no_harm() -> None:
     assert heat_over(np.zeros((2, 2, 3), np.uint8), placed).dtype == np.uint8
 
     def decode(_path: Path) -> Decoded:
-        return Decoded(np.zeros((9, 9, 3), np.uint8), "PNG", "RGB", ())
+        return Decoded(np.zeros((9, 9, 3), np.uint8), "PNG", "RGB", (), (9, 9))
 
     album = Album(Path(__file__).parent, decode, {})
     shown = album.show(Path(__file__).name, side_px=9, heat=np.zeros((3, 3, 3), np.float32))

@@ -96,6 +96,15 @@ def command(log: Path, arguments: list[str]) -> Child:
     return Child(process.pid, log)
 
 
+def own_cache(project: Path) -> Path:
+    """From now on this process and its children keep pixels and features beside the runs of
+    `project`, so that each trial fills its own.
+    """
+    folder = project / "cache"
+    os.environ["OPSIN_CACHE_DIR"] = str(folder)
+    return folder
+
+
 def flags(settings: Mapping[str, Any]) -> list[str]:
     """Settings as the command takes them.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.soak.children import HANGS_S, Child, command, flags, forked
+from tests.soak.children import HANGS_S, Child, command, flags, forked, own_cache
 from tests.soak.matrix import ROWS, SAVING, SHARED, removed
 from tests.soak.records import (
     differences,
@@ -51,6 +51,7 @@ class Trial:
     def run(self) -> Tally:
         """Train, kill and resume until it is done; a trial that went well leaves no files."""
         self.folder.mkdir(parents=True)
+        self._cache = own_cache(self.folder)
         left, misses = self.kills, 0
         try:
             while True:
@@ -59,6 +60,8 @@ class Trial:
                 if self._watch(child, kill=wanted):
                     left -= 1
                     self._look()
+                    if self._random.random() < 0.5:
+                        self._spoil_cache()
                 elif child.status:
                     self._fail("refused", f"exit {child.status}: {child.words()}")
                     break
@@ -160,6 +163,23 @@ class Trial:
         self._floor = reached(checkpoints)
         self.tally.counts["flips resumed"] += 1
 
+    def _spoil_cache(self) -> None:
+        """What was kept for later runs is lost, cut short, or has a bit turned."""
+        kept = [path for path in sorted(self._cache.rglob("*")) if path.is_file()]
+        if not kept:
+            return
+        path, how = self._random.choice(kept), self._random.choice(("gone", "short", "turned"))
+        data = bytearray(path.read_bytes())
+        if how == "gone" or not data:
+            path.unlink()
+        elif how == "short":
+            path.write_bytes(data[: self._random.randrange(len(data))])
+        else:
+            bit = self._random.randrange(8 * len(data))
+            data[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(data)
+        self.tally.counts[f"cache files {how}"] += 1
+
     def _compare(self) -> None:
         run = run_in(self.folder)
         if self.tally.failures or run is None:
@@ -185,6 +205,7 @@ class Trial:
 def reference(folder: Path, pictures: Path, row: str, *, real: bool = False) -> dict[str, Any]:
     """The run that nothing happens to: how it ends, and how long it takes."""
     folder.mkdir(parents=True)
+    own_cache(folder)
     settings = SHARED | ROWS[row] | {"project": folder, "checkpoint_steps": 3}
     child = train(folder / "log.txt", pictures, settings, real=real)
     first = last = 0.0
@@ -222,6 +243,7 @@ def training(pictures: Path, settings: Mapping[str, Any]) -> Callable[[], Any]:
     def work() -> None:
         import opsin
 
+        own_cache(settings["project"])
         opsin.train(pictures, **settings)
 
     return work
@@ -230,4 +252,5 @@ def training(pictures: Path, settings: Mapping[str, Any]) -> Callable[[], Any]:
 def _resume(run: Path) -> None:
     import opsin
 
+    own_cache(run.parent)
     opsin.resume(run)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.soak.children import Child, forked
+from tests.soak.children import Child, forked, own_cache
 from tests.soak.matrix import ROWS, SHARED, removed
 from tests.soak.random_kills import training
 from tests.soak.records import (
@@ -202,6 +202,7 @@ def settings_of(row: str, folder: Path) -> dict[str, Any]:
 def _resume_here(run: Path) -> None:
     import opsin
 
+    own_cache(run.parent)
     opsin.resume(run)
 
 

@@ -11,6 +11,8 @@ import opsin
 
 PUBLIC = [
     "OpsinError",
+    "augment",
+    "cache",
     "check",
     "doctor",
     "evaluate",

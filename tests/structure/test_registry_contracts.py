@@ -15,7 +15,8 @@ import torch
 
 from opsin.core.finding import Finding, Severity
 from opsin.core.registry import Registry
-from opsin.core.seeding import generator
+from opsin.data.augment.augmentation import Augmentation, Mixing
+from opsin.data.augment.augmenter import Augmenter
 from opsin.data.augment.registry import AUGMENTATIONS
 from opsin.data.checks.registry import CHECKS
 from opsin.data.checks.scanned import ScannedData
@@ -30,17 +31,6 @@ from opsin.tasks.task import Task
 
 REPO = Path(__file__).parents[2]
 SRC = REPO / "src" / "opsin"
-KEYS = range(40)
-
-
-def picture(channels: int = 3) -> torch.Tensor:
-    """Uint8 C H W, not square, every level in it."""
-    levels = np.random.default_rng(0).integers(0, 256, (channels, 24, 40), np.uint8)
-    return torch.from_numpy(levels)
-
-
-def draw(key: int) -> np.random.Generator:
-    return generator("augment", 7, key)
 
 
 def global_states() -> list[bytes]:
@@ -55,22 +45,18 @@ def global_states() -> list[bytes]:
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentation(name: str) -> None:
-    augment = AUGMENTATIONS.load(name)
-    given = picture()
+    made = AUGMENTATIONS.load(name)
+    assert issubclass(made, Augmentation | Mixing)
+    assert not inspect.isabstract(made)
+    assert made.draws > 0
+    assert positional(made) == ["strength"]
     before = global_states()
-    first = []
-    for key in KEYS:
-        result = augment(given, draw(key))
-        assert result.dtype == torch.uint8
-        assert result.shape == given.shape
-        first.append(result.clone())
+    images = torch.zeros(4, 3, 24, 40, dtype=torch.uint8)
+    augmenter = Augmenter(name, seed=7)
+    augmenter(images, [1] * 4, list("abcd"))
+    if augmenter.mixes:
+        augmenter.mix(images, images, [1] * 4, list("abcd"))
     assert global_states() == before, "drew from a generator that belongs to everybody"
-    assert torch.equal(given, picture()), "changed the picture that it was given"
-    torch.manual_seed(1)
-    for key in reversed(KEYS):
-        assert torch.equal(augment(given, draw(key)), first[key]), "same key, another result"
-    changed = sum(not torch.equal(result, given) for result in first)
-    assert (changed > 10) is (name != "none")
 
 
 def record(name: str, number: int, **fields: Any) -> FileRecord:
@@ -150,7 +136,6 @@ def positional(function: Callable[..., Any]) -> list[str]:
         *((EXPLANATIONS, n, EXPLAINS, "Tensor") for n in EXPLANATIONS),
         *((TARGETS, n, ["model", "task", "spec"], "bytes") for n in TARGETS),
         *((FORMATS, n, ["root"], "Index") for n in FORMATS),
-        *((AUGMENTATIONS, n, ["image", "draw"], "torch.Tensor") for n in AUGMENTATIONS),
         *((CHECKS, n, ["scanned"], "Iterator[Finding]") for n in CHECKS),
     ],
 )

@@ -22,7 +22,8 @@ def history(run: Path) -> list[dict[str, str]]:
 def test_head_then_all_layers(digits: Path, tmp_path: Path, augment: str) -> None:
     """With and without augmentation: the first stage changes the head alone."""
     shared = {"model": "lenet", "image_size": 32, "project": tmp_path, "bundle": False,
-              "report": False, "progress": Silent(), "augment": augment}  # fmt: skip
+              "report": False, "progress": Silent(), "augment": augment,
+              "head": "trained"}  # fmt: skip
     head = train(digits, freeze=True, epochs=2, name="head", **shared)
     both = train(digits, fine_tune=True, epochs=2, name="both", **shared)
     rows = history(both.path)
@@ -59,6 +60,7 @@ def test_frozen_with_and_without_the_store_agree(digits: Path, tmp_path: Path) -
     from opsin.training.stages import make_stages, make_step
 
     config = make_config({"data": digits, "model": "lenet", "image_size": 32, "freeze": True})
+    config = config.model_copy(update={"head": "trained"})
     plan = prepare(config)
     intake, store = plan.take_in(Silent())
     split = draw_split(intake, config)
@@ -71,7 +73,7 @@ def test_frozen_with_and_without_the_store_agree(digits: Path, tmp_path: Path) -
                          shuffle=name == "train")
             for name in ("train", "val")
         ]  # fmt: skip
-        stages = make_stages(config, model, task, *loaders, device=torch.device("cpu"))
+        stages = make_stages(config, model, task, *loaders)
         if not stored:
             step = make_step(
                 config, model, task, model.head.parameters(), device=torch.device("cpu"),

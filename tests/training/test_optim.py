@@ -23,12 +23,12 @@ from opsin.training.optim import (
 )
 
 THEIRS: dict[str, Any] = {
-    "adam": lambda p: torch.optim.Adam(p, lr=0.1),
-    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.0),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.1, fused=True),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.0, fused=True),
     "nadam": lambda p: torch.optim.NAdam(p, lr=0.1),
-    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, fused=True),
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.1),
-    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1, fused=True),
 }
 
 
@@ -224,3 +224,37 @@ def test_groups_survive_a_state_as_json(name: str) -> None:
     set_rate(first, 0.02)
     assert sorted({group["lr"] for group in again.param_groups}) == [0.01, 0.02]
     assert torch.equal(learn(whole, first), learn(cut, again))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_goes_on_from_plain_states_with_the_same_bits(name: str) -> None:
+    """Checkpoints hold tensors plainly; here the weights have their channels last."""
+
+    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten())
+        model = model.to(memory_format=torch.channels_last)
+        return model, make_optimizer(name, model.parameters(), lr=0.01)
+
+    def steps(model: nn.Module, optimizer: torch.optim.Optimizer, numbers: range) -> None:
+        for number in numbers:
+            draw = torch.Generator().manual_seed(number)
+            optimizer.zero_grad()
+            model(torch.randn(4, 3, 8, 8, generator=draw)).square().mean().backward()
+            optimizer.step()
+
+    whole, optimizer = made()
+    steps(whole, optimizer, range(3))
+    full = optimizer.state_dict()
+    plain = {
+        key: {name: torch.as_tensor(value).contiguous().clone() for name, value in kept.items()}
+        for key, kept in full["state"].items()
+    }
+    weights = {key: value.clone() for key, value in whole.state_dict().items()}
+    steps(whole, optimizer, range(3, 6))
+    again, other = made()
+    again.load_state_dict(weights)
+    other.load_state_dict({"state": plain, "param_groups": full["param_groups"]})
+    steps(again, other, range(3, 6))
+    for one, two in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,6 @@ from opsin.core.words import duration, size
 
 if TYPE_CHECKING:
     from opsin.api.job import Job
-    from opsin.core.batch import Batch
-    from opsin.training.stage import Stage
-
-STEPS = 3
-"""The fastest of them is the estimate: what disturbs a machine only ever adds."""
-PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -93,109 +86,37 @@ def dry_run(
 
 
 def _dry_run(config: TrainConfig, progress: Progress) -> DryRun:
+    from opsin.api.forecast import measured
     from opsin.api.plan_lines import plan_lines
-    from opsin.api.trial import trial_job, trial_stages
+    from opsin.api.trial import trial_job
+    from opsin.api.tuning import tuned
 
     check_writable(_nearest(config.project.absolute()))
     job = trial_job(config, progress)
     progress.step("trying a step", 0, 1)
-    tried = [_try_stage(job, stage) for stage in trial_stages(job)]
+    with tuned(job, write=False) as tuning:
+        found = measured(tuning.job)
+        plan = plan_lines(tuning.job, [f"tuned  {tuning.line}"])
+        settled = tuning.job.config
     progress.step("trying a step", 1, 1)
-    largest = max(tried, key=lambda each: each.bytes)
     return DryRun(
-        settings=job.config.model_copy(update={"workers": config.workers}).model_dump(mode="json"),
-        plan=tuple(plan_lines(job)),
-        step_bytes=largest.bytes,
-        free_bytes=largest.free,
-        at_once=min(each.at_once for each in tried),
-        step_s=max(each.step_s for each in tried),
-        train_s=sum(each.total_s for each in tried),
+        settings=settled.model_copy(update={"workers": config.workers}).model_dump(mode="json"),
+        plan=tuple(plan),
+        step_bytes=found.step_bytes,
+        free_bytes=_free(job),
+        at_once=found.at_once,
+        step_s=found.step_s,
+        train_s=found.train_s,
     )
 
 
-@dataclass(frozen=True)
-class _Tried:
-    bytes: int
-    free: int
-    at_once: int
-    step_s: float
-    total_s: float
-
-
-def _try_stage(job: Job, stage: Stage) -> _Tried:
-    """Some timed steps, and a validation batch."""
+def _free(job: Job) -> int:
+    """Bytes of memory for a step."""
+    if job.plan.device.type != "cuda":
+        return memory()[1]
     import torch
 
-    from opsin.training.finders.batches import endless
-    from opsin.training.memory import losses_of, step_memory
-    from opsin.training.processes import ALONE
-    from opsin.training.step import Moment
-    from opsin.training.supervised import SupervisedStep
-    from opsin.training.untouched import untouched
-
-    device, step = job.plan.device, stage.step
-    job.model.to(device)
-    features = stage.train is not job.learning
-    with untouched(step):
-        step.begin(device, ALONE)
-        step.learn_mode()
-        batches = endless(job.learning)
-        batch = next(batches).to(device)  # the first one waits for what later ones find ready
-        begin = time.perf_counter()
-        next(batches)
-        loading = time.perf_counter() - begin
-        before_s = 0.0
-        if features:  # computing them all is the better part of such a run
-            batch, asking = _features(job, batch)
-            before_s = (loading + asking) * (stage.train.size + stage.val.size) / len(batch)
-            loading = 0.0
-        needs, free = 0, memory()[1]
-        if isinstance(step, SupervisedStep) and device.type == "cpu":
-            estimate = step_memory(step.module, step.learning, losses_of(step), batch)
-        else:
-            estimate = None
-        times: list[float] = []
-        while len(times) < STEPS and sum(times) < PATIENCE_S:
-            begin = time.perf_counter()
-            moment = Moment(1, len(times) + 1, STEPS, stage.lr, len(batch), 0)
-            loss = step.learn(batch, moment, lambda optimizer, value: None)["loss"]
-            float(loss.mean())  # waits for the device
-            times.append(time.perf_counter() - begin)
-        step_s = min(times)
-        at_once = len(batch)
-        if isinstance(step, SupervisedStep):
-            at_once = max(len(each) for each in step.micro.parts(batch))
-        if device.type == "cuda":
-            free = torch.cuda.mem_get_info(device)[0]
-            needs = torch.cuda.max_memory_allocated(device)
-        elif estimate:
-            needs = estimate.of(at_once)
-        step.evaluate_mode()
-        begin = time.perf_counter()
-        with torch.no_grad():
-            judged = batch if features else next(endless(stage.val)).to(device)
-            step.evaluate(judged, step.meter([]))
-        val_s = time.perf_counter() - begin
-    if job.config.workers:
-        loading /= job.config.workers
-    epoch_s = (step_s + loading) * len(stage.train.plan(1)) + val_s * len(stage.val.plan(1))
-    return _Tried(needs, free, at_once, step_s + loading, before_s + stage.epochs * epoch_s)
-
-
-def _features(job: Job, batch: Batch) -> tuple[Batch, float]:
-    """What the frozen backbone says of a batch, and the seconds it took."""
-    from dataclasses import replace
-
-    import torch
-
-    backbone = job.model.backbone
-    mode = backbone.training
-    begin = time.perf_counter()
-    with torch.no_grad():
-        found = backbone.eval()(batch.inputs)
-    seconds = time.perf_counter() - begin
-    backbone.train(mode)
-    return replace(batch, inputs=found), seconds
+    return int(torch.cuda.mem_get_info(job.plan.device)[0])
 
 
 def _nearest(folder: Path) -> Path:

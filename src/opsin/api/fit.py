@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+
+from torch import nn
+
 from opsin.api.job import Job
 from opsin.api.run_callbacks import run_callbacks
+from opsin.core.batch import EpochLoader
 from opsin.core.config import TrainConfig, learning_settings
+from opsin.core.device import memory
+from opsin.core.progress import Silent
 from opsin.core.registry import unknown
+from opsin.data.loader import Loader
+from opsin.features.extract import FeatureLoader
 from opsin.tasks.task import Task
 from opsin.training.checkpoint import CheckpointStore, Saved
 from opsin.training.history import History
@@ -13,7 +24,8 @@ from opsin.training.interrupt import StopRequest
 from opsin.training.loop import Trainer
 from opsin.training.monitor import Monitor
 from opsin.training.saving import Saving
-from opsin.training.stages import make_stages
+from opsin.training.stage import Stage
+from opsin.training.stages import MEMORY_FRAC, Surroundings, asking, make_stages
 
 
 def fit(job: Job, stop: StopRequest, resume_from: Saved | None) -> History:
@@ -24,26 +36,11 @@ def fit(job: Job, stop: StopRequest, resume_from: Saved | None) -> History:
 def make_trainer(job: Job, stop: StopRequest) -> Trainer:
     """Everything that the settings say about training, put together."""
     config = job.config
-
-    def on_features(done: int, total: int) -> None:
-        job.progress.step("features", done, total)
-        stop.check("while features were computed")
-
     watched = monitors(config, job.task)
     job.run.checkpoints.mkdir(exist_ok=True)
-    stages = make_stages(
-        config,
-        job.model,
-        job.task,
-        job.learning,
-        job.plain["val"],
-        device=job.plan.device,
-        on_batch=on_features,
-        say=job.progress.line,
-    )
     return Trainer(
         job.model,
-        stages,
+        job_stages(job, stop),
         checkpoints=CheckpointStore(job.run.checkpoints),
         device=job.plan.device,
         seed=config.seed,
@@ -59,6 +56,72 @@ def make_trainer(job: Job, stop: StopRequest) -> Trainer:
         processes=job.processes,
         restore_best=config.restore_best,
         settings=learning_settings(config) | job.data_identity,
+    )
+
+
+def job_stages(job: Job, stop: StopRequest, *, by_steps: bool = False) -> list[Stage]:
+    """The stages of a job; `by_steps` as in `Surroundings`. Raises `WrongUsage`."""
+    around = replace(_surroundings(job, stop), by_steps=by_steps)
+    return make_stages(job.config, job.model, job.task, job.learning, job.plain["val"], around)
+
+
+def refuse_stages(job: Job) -> None:
+    """Raise `WrongUsage` for stages that cannot be, before a run folder is made for them."""
+    config = job.config
+    if config.unfreeze is None and config.head != "solved":
+        return
+    if config.precision == "auto":
+        config = config.model_copy(update={"precision": "float32"})
+    job_stages(replace(job, config=config, progress=Silent()), StopRequest())
+
+
+def judged(job: Job, stop: StopRequest) -> tuple[nn.Module, Mapping[str, EpochLoader]]:
+    """A module and a loader for each split whose outputs are those of `job.model` for its pictures:
+    the head and the stored features where the backbone was frozen all along, so that it is not
+    asked again.
+    """
+    config = job.config
+    if not config.freeze or config.fine_tune:
+        return job.model, job.plain
+    pictures, limit = sum(each.size for each in job.plain.values()), memory()[0]
+    if limit and pictures * job.model.head.in_features * 4 > MEMORY_FRAC * limit:
+        return job.model, job.plain
+    around = _surroundings(job, stop)
+    asked = replace(asking(config, around), precision="float32", autocast=nullcontext)
+    return job.model.head, {
+        name: FeatureLoader(
+            job.model.backbone,
+            loader,
+            job.task.collate,
+            asked,
+            contents=around.contents(loader),
+            name=config.model,
+        )
+        for name, loader in job.plain.items()
+    }
+
+
+def _surroundings(job: Job, stop: StopRequest) -> Surroundings:
+    def on_features(done: int, total: int) -> None:
+        job.progress.step("features", done, total)
+        stop.check("while features were computed")
+
+    def on_solve(done: int, total: int) -> None:
+        job.progress.step("solving the head", done, total)
+        stop.check("while the head was solved")
+
+    def contents(loader: Loader) -> list[str]:
+        return [job.intake.records[row].sha256 for row in loader.dataset.rows]
+
+    return Surroundings(
+        job.plan.device,
+        contents,
+        # A job on somebody's own loaders has none, and no frozen backbone.
+        class_weights=job.balance.weights if job.config.freeze else None,
+        processes=job.processes.size,
+        on_features=on_features,
+        on_solve=on_solve,
+        say=job.progress.line,
     )
 
 

@@ -39,6 +39,9 @@ class Job:
     model: Classifier
     progress: Progress
     processes: Processes = ALONE
+    epoch_s: float | None = None
+    """Seconds of an epoch by the forecast, its validation of `validation_s` included."""
+    validation_s: float = 0.0
 
     @property
     def data_identity(self) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import torch
 
 from opsin.api.job import Job
+from opsin.core.config import TrainConfig, why_head_learns_by_steps
 from opsin.core.printable import printable
 from opsin.core.version import version
 from opsin.models.classifier import count_parameters
@@ -16,8 +18,8 @@ from opsin.training.stages import GENTLE
 SHOWN = 5
 
 
-def plan_lines(job: Job) -> list[str]:
-    """Machine, data, model, plan and place of a run, a line each."""
+def plan_lines(job: Job, more: Sequence[str] = ()) -> list[str]:
+    """Machine, data, model, plan, `more` and place of a run, a line each."""
     config, split = job.config, job.split
     counts = ", ".join(f"{name} {loader.size}" for name, loader in job.plain.items())
     given = " (as given)" if split.given else ""
@@ -36,6 +38,7 @@ def plan_lines(job: Job) -> list[str]:
         *_advice(job),
         f"plan   {_plan(job)}",
         *_bits(job),
+        *more,
         f"run    {job.run.path}",
     ]
 
@@ -79,6 +82,7 @@ def _model(job: Job) -> str:
         f"{job.config.model}: {count_parameters(job.model):,} parameters, {learning:,} trained"
         f"{frozen if job.config.freeze else ''}; "
         f"input {spec.size_px[0]} x {spec.size_px[1]} px, {spec.resize}"
+        f"{f', JPEGs decoded smaller, gap {spec.jpeg_gap:g}' if spec.jpeg_gap else ''}"
     )
 
 
@@ -94,16 +98,35 @@ def _advice(job: Job) -> list[str]:
 def _plan(job: Job) -> str:
     config = job.config
     steps = len(job.learning.plan(1))
+    views = f", {config.views} views" if config.augment != "none" else ""
+    solved = config.freeze and config.head != "trained" and not why_head_learns_by_steps(config)
+    if solved and job.processes.size == 1 and not job.learning.dataset.augmenter.mixes:
+        parts = [
+            f"head solved on the features{views}, regularisation by the validation split, "
+            f"augment {config.augment}, seed {config.seed}"
+        ]
+        if config.fine_tune:
+            parts.append(f"{_deeper(config)}, {_optimizer(config)}")
+        return "; ".join(parts)
     parts = [
-        f"{config.epochs} epochs of {steps} steps, batch {config.batch_size}, "
-        f"{config.optimizer} at {config.lr:g}, augment {config.augment}, seed {config.seed}"
+        f"{config.epochs} epochs of {steps} steps, {_optimizer(config)}, "
+        f"augment {config.augment}, seed {config.seed}"
     ]
     if config.schedule != "constant":
         parts.append(f"the rate goes by {config.schedule}")
     if config.warmup_epochs:
         parts.append(f"rises for {config.warmup_epochs:g} epochs")
     if config.fine_tune:
-        parts.append(f"then {config.epochs} at {config.lr * GENTLE:g}, all layers")
+        parts.append(_deeper(config))
     if config.patience:
         parts.append(f"stops after {config.patience} epochs without gain in {config.monitor}")
     return "; ".join(parts)
+
+
+def _optimizer(config: TrainConfig) -> str:
+    return f"batch {config.batch_size}, {config.optimizer} at {config.lr:g}"
+
+
+def _deeper(config: TrainConfig) -> str:
+    layers = f"the layers from {config.unfreeze} on" if config.unfreeze else "all layers"
+    return f"then {config.epochs} epochs at {config.lr * GENTLE:g}, {layers}"

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 
 from opsin.api.own.parts import NOTHING, Own
+from opsin.core.cache_dir import cache_dir
 from opsin.core.config import TrainConfig
 from opsin.core.device import hardware, memory, pick_device, versions
 from opsin.core.progress import Progress
@@ -61,21 +62,28 @@ class Preparation:
             }
         )
 
-    def take_in(self, progress: Progress, processes: int = 1) -> tuple[Intake, PixelStore]:
+    def take_in(
+        self, progress: Progress, processes: int = 1, *, write: bool = True
+    ) -> tuple[Intake, PixelStore]:
         """Look at every file once; refuse the data when it is not good enough. Each of `processes`
-        keeps the pictures, in its share of the memory.
+        has the pictures, in its share of the memory where they are not in the cache folder; one of
+        them should `write` there.
         """
         available = memory()[1] // processes
         store = pixel_store(
             self.index,
             self.design.spec,
             budget_bytes=int(available * PIXEL_MEMORY_FRAC) or 1 << 30,
+            cache=cache_dir() if self.config.cache else None,
         )
         intake = take_in(
             self.index,
             store=store,
+            write=write,
             on_file=lambda done, total: progress.step("reading pictures", done, total),
         )
+        for note in store.notes:
+            progress.line(note)
         refuse_bad(intake, self.config.max_bad_frac)
         if self.config.strict:
             refuse_leaks(intake)
@@ -111,5 +119,11 @@ def prepare(config: TrainConfig, own: Own = NOTHING) -> Preparation:
         weights=config.weights,
         record=config.weights_record,
     )
-    plan = design(config.model, origin, image_size=config.image_size, resize=config.resize)
+    plan = design(
+        config.model,
+        origin,
+        image_size=config.image_size,
+        resize=config.resize,
+        jpeg_gap=config.jpeg_gap,
+    )
     return Preparation(config, index, origin, plan, pick_device(config.device), own)

@@ -126,7 +126,7 @@ def _resumed(
         if saved.state["processes"] != processes.size:  # the cores are divided in another way
             config = config.model_copy(update={"threads": None})
     plan = prepare(config, own)
-    intake, store = plan.take_in(progress, processes.size)
+    intake, store = plan.take_in(progress, processes.size, write=processes.rank == 0)
     _refuse_changes(run, config, contents(intake.index, intake.records))
     if processes.rank:  # what the first has written is read, and not written again
         processes.any()

@@ -47,7 +47,9 @@ def learning_callbacks(job: Job, monitor: Monitor) -> list[Callback]:
     if config.patience:
         found.append(EarlyStopping(config.patience, wanted, baseline=config.baseline))
     if config.max_time:
-        found.append(TimeBudget(config.max_time, say))
+        found.append(
+            TimeBudget(config.max_time, say, epoch_s=job.epoch_s, validation_s=job.validation_s)
+        )
     return found
 
 

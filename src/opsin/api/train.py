@@ -138,7 +138,7 @@ def _new_run(
     processes: Processes,
     own: Own,
 ) -> RunResult:
-    from opsin.api.fit import monitors
+    from opsin.api.fit import monitors, refuse_stages
     from opsin.api.job import Job, make_task
     from opsin.api.own.record import own_record
     from opsin.api.preparation import prepare
@@ -150,7 +150,7 @@ def _new_run(
     plan = prepare(config, own)
     if processes.rank == 0:
         check_writable(config.project)
-    intake, store = plan.take_in(progress, processes.size)
+    intake, store = plan.take_in(progress, processes.size, write=processes.rank == 0)
     split = draw_split(intake, config)
     task, balance = make_task(config, intake, split, own)
     watched = recorded(monitors(config, task))
@@ -159,6 +159,7 @@ def _new_run(
     parts = (config, plan, intake, store, split, task, balance, model, progress, processes)
     if processes.rank:
         return run_training(Job(RunDir(Path(processes.share_text(None))), *parts))
+    refuse_stages(Job(RunDir(config.project), *parts))
     run = create_run(config.project, run_name(config))
     with run.locked():
         write_config(run.config, config)

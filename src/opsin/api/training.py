@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from opsin.api.explained import explained
-from opsin.api.fit import fit
+from opsin.api.fit import fit, judged
+from opsin.api.forecast import forecast
 from opsin.api.job import Job
 from opsin.api.own.measure import measure_own
 from opsin.api.own.record import go_on
 from opsin.api.plan_lines import plan_lines
 from opsin.api.run_result import RunResult
+from opsin.api.spent import Spent
+from opsin.api.tuning import Tuning, plain_layout, tuned
+from opsin.core.allocator import trim
 from opsin.core.errors import NumbersWrong, OpsinError
 from opsin.core.files import sha256_file, write_json
 from opsin.core.finding import worst_first
@@ -35,26 +40,42 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
 
     Raises `Interrupted` after Ctrl-C or SIGTERM, with the command that goes on.
     """
-    if resume_from and resume_from.state["processes"] == job.processes.size:
-        torch.set_num_threads(resume_from.state["threads"])
-    for line in plan_lines(job):
+    with tuned(job, resume_from) as tuning:
+        return _run(tuning, resume_from)
+
+
+def _run(tuning: Tuning, resume_from: Saved | None) -> RunResult:
+    job, spent = tuning.job, Spent()
+    expected = None if resume_from else forecast(job)
+    if expected:
+        job = replace(job, epoch_s=expected.epoch_s, validation_s=expected.validation_s)
+    more = [f"tuned  {tuning.line}", *([f"time   {expected.sentence()}"] if expected else [])]
+    for line in plan_lines(job, more):
         job.progress.line(line)
     again = go_on(job.run, job.plan.own)
     with (
         StopRequest(job.progress.line) as stop,
         explained(job.run, job.config, stop, again, job.processes),
     ):
-        history = fit(job, stop, resume_from)
+        with spent.on("train"):
+            history = fit(job, stop, resume_from)
+        trim()
         job.processes.leave()
         if job.processes.rank:
             # Threads of torch may abort a process that takes itself down in order.
             sys.stderr.flush()
             os._exit(0)
-        table, report = _evaluate(job, stop)
+        with spent.on("evaluate"):
+            table, report = _evaluate(job, stop)
         stop.check("after evaluating")
-        bundle = _bundle_where_possible(job) if job.config.bundle else None
+        plain_layout(job)
+        trim()
+        with spent.on("bundle"):
+            bundle = _bundle_where_possible(job) if job.config.bundle else None
         stop.check("before the report")
-        html = _report(job, table) if job.config.report else None
+        with spent.on("report"):
+            html = _report(job, table) if job.config.report else None
+        spent.keep(job)
     best = history.best
     return RunResult(job.run.path, report, best.epoch if best else 0, bundle, html)
 
@@ -64,10 +85,11 @@ def _evaluate(job: Job, stop: StopRequest) -> tuple[PredictionTable, Report]:
         job.progress.step("evaluating", done, total)
         stop.check("while evaluating; training is done and saved")
 
+    module, loaders = judged(job, stop)
     table = collect(
-        job.model,
+        module,
         job.task,
-        job.plain,
+        loaders,
         job.split.classes,
         device=job.plan.device,
         on_batch=on_batch,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opsin.api.fit import monitors
+from opsin.api.fit import job_stages, monitors
 from opsin.api.job import Job, make_task
 from opsin.api.preparation import prepare
 from opsin.core.config import TrainConfig
 from opsin.core.progress import Progress
 from opsin.core.run_dir import RunDir, run_name
 from opsin.data.intake import draw_split
+from opsin.training.interrupt import StopRequest
 from opsin.training.stage import Stage
-from opsin.training.stages import make_stages
 
 
 def trial_job(config: TrainConfig, progress: Progress) -> Job:
@@ -33,18 +33,9 @@ def trial_job(config: TrainConfig, progress: Progress) -> Job:
 
 
 def trial_stages(job: Job) -> Sequence[Stage]:
-    """The stages that training would go through."""
+    """The stages that training would go through, each by steps: a trial of a step needs one, and
+    nothing is computed for it that a trial does not use.
 
-    def on_features(done: int, total: int) -> None:
-        job.progress.step("features", done, total)
-
-    return make_stages(
-        job.config,
-        job.model,
-        job.task,
-        job.learning,
-        job.plain["val"],
-        device=job.plan.device,
-        on_batch=on_features,
-        say=job.progress.line,
-    )
+    Raises `WrongUsage` where training would.
+    """
+    return job_stages(job, StopRequest(), by_steps=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opsin.bundle.load import Bundle
+from opsin.bundle.session import open_session, pictures_at_once
 from opsin.core.errors import ModelRefused, NumbersWrong
 
 ANSWER = "probabilities"
@@ -17,33 +18,37 @@ ANSWER = "probabilities"
 class Predictor:
     """The model of a bundle, ready to be asked.
 
-    `threads`: of onnxruntime; 0 lets it take every core. Raises `ModelRefused` when the graph
+    `threads`: of onnxruntime; 0 for every core that is ours. Raises `ModelRefused` when the graph
     cannot be loaded, or does not take and give what `probabilities` says.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(
-                bundle.graph.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(bundle.graph.read_bytes(), threads=threads)
         except Exception as error:  # onnxruntime's own classes have no common public base
             raise _refused(bundle, f"onnxruntime cannot load the graph: {_brief(error)}") from error
         self.bundle = bundle
+        self._at_once = pictures_at_once(bundle.spec.prepared_px)
         self._input = _input_name(self._session, bundle)
         _check_output(self._session, bundle)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 B 3 H W, RGB, any H and W, to float32 B K, each row summing to 1.
+        """uint8 B 3 H W, RGB, any H and W, to float32 B K, each row summing to 1. Asked in parts
+        of `pictures_at_once`.
 
         Raises `NumbersWrong` (code `model_output_invalid`) when the graph answers NaN or Inf,
         `ModelRefused` when onnxruntime cannot run it on such pictures.
         """
+        parts = [
+            self._ask(images[start : start + self._at_once])
+            for start in range(0, max(1, len(images)), self._at_once)
+        ]
+        result = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if not np.isfinite(result).all():
+            raise NumbersWrong("the model answered NaN or Inf", code="model_output_invalid")
+        return result
+
+    def _ask(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             (output,) = self._session.run([ANSWER], {self._input: images})
         except MemoryError:
@@ -53,8 +58,6 @@ class Predictor:
         result = np.asarray(output, np.float32)
         if result.shape != (len(images), len(self.bundle.classes)):
             raise _refused(self.bundle, f"it answered {result.shape} to {images.shape}")
-        if not np.isfinite(result).all():
-            raise NumbersWrong("the model answered NaN or Inf", code="model_output_invalid")
         return result
 
 

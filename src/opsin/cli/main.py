@@ -12,10 +12,12 @@ from typer.core import TyperCommand, TyperGroup
 
 from opsin.cli.arguments import with_dashes
 from opsin.cli.faults import run_and_explain
+from opsin.core.allocator import prepare_environment
 from opsin.core.registry import unknown
 
 VERBS = {
     "check": ("opsin.cli.check:check", "What is wrong with the data, before it costs anything."),
+    "augment": ("opsin.cli.augment:augment", "A sheet of your pictures as a recipe changes them."),
     "train": ("opsin.cli.train:train", "Split, train, evaluate, report and bundle."),
     "find": ("opsin.cli.find:find", "A learning rate, a batch size; can the model learn at all?"),
     "evaluate": ("opsin.cli.evaluate:evaluate", "The numbers of a run, with intervals."),
@@ -24,6 +26,7 @@ VERBS = {
     "verify": ("opsin.cli.verify:verify", "Is a bundle whole, and are its answers right here?"),
     "serve": ("opsin.cli.serve:serve", "REST API and web page from a run or bundle."),
     "demo": ("opsin.cli.demo:demo", "The whole way on handwritten digits, in a minute."),
+    "cache": ("opsin.cli.cache:cache", "What is kept for later runs: list it, clear it."),
     "doctor": ("opsin.cli.doctor:doctor", "Versions, device, memory, settings."),
 }
 
@@ -98,4 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if "--no-tune" not in words:
+        prepare_environment()
     sys.exit(run_and_explain(typer.main.get_command(app), words, debug=debug))

@@ -11,22 +11,50 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """What each sample of a batch was mixed with (MixUp, CutMix): `targets` of the others, as the
+    task collates them, and `share`, float32 B in [0, 1], how much of the sample is its own.
+    """
+
+    targets: Any
+    share: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """`inputs`: float32 B C H W (or B F when a frozen backbone has already spoken);
     `targets`: as the task collates them; `ids`: B source ids, in the same order.
 
     `filler`: stands for nothing. It lets a process take part in a step in which it has no sample;
-    its loss counts zero.
+    its loss counts zero. `mixed`: where samples were mixed with others.
     """
 
     inputs: torch.Tensor
     targets: Any
     ids: tuple[str, ...]
     filler: bool = False
+    mixed: Mixed | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        return replace(self, inputs=self.inputs.to(device), targets=_moved(self.targets, device))
+        mixed = self.mixed and Mixed(
+            _moved(self.mixed.targets, device), self.mixed.share.to(device)
+        )
+        inputs, targets = self.inputs.to(device), _moved(self.targets, device)
+        return replace(self, inputs=inputs, targets=targets, mixed=mixed)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """The samples `start` to `stop` (not included)."""
+        mixed = self.mixed and Mixed(
+            _cut(self.mixed.targets, start, stop), self.mixed.share[start:stop]
+        )
+        return Batch(
+            self.inputs[start:stop],
+            _cut(self.targets, start, stop),
+            self.ids[start:stop],
+            self.filler,
+            mixed,
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,3 +91,11 @@ def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, dict):
         return {name: _moved(part, device) for name, part in value.items()}
     return value.to(device) if hasattr(value, "to") else value
+
+
+def _cut(targets: Any, start: int, stop: int) -> Any:
+    if isinstance(targets, dict):
+        return {name: _cut(value, start, stop) for name, value in targets.items()}
+    if isinstance(targets, tuple):
+        return tuple(_cut(value, start, stop) for value in targets)
+    return targets[start:stop]

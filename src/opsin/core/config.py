@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
+from opsin.core.augment import normalise_augment
 from opsin.core.errors import WrongUsage
 from opsin.core.files import write_text
 from opsin.core.preprocess import Resize
 from opsin.core.registry import near, unknown
 
-Augment = Literal["none", "light", "trivial"]
+Augment = Annotated[str, AfterValidator(normalise_augment)]
 Optimizer = Literal["adam", "adamw", "nadam", "sgd", "rmsprop", "adagrad"]
 Schedule = Literal[
     "constant",
@@ -31,7 +40,7 @@ Schedule = Literal[
 ]
 Loss = Literal["cross_entropy", "focal", "bce", "mse", "mae", "huber"]
 Balance = Literal["auto", "none", "weights", "sampling"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Layout = Literal["auto", "contiguous", "channels_last"]
 Head = Literal["auto", "solved", "trained"]
 
@@ -83,7 +92,10 @@ class TrainConfig(BaseModel):
     views: int = Field(
         4, ge=1, le=64, description="augmented views of each picture for a frozen backbone"
     )
-    augment: Augment = Field("none", description="none, light or trivial")
+    augment: Augment = Field(
+        "none",
+        description="none, light, trivial, or names with commas: flip,rotate=15,mixup=0.2",
+    )
     resize: Resize | None = Field(None, description="stretch, crop or pad; else the model's own")
     jpeg_gap: float | None = Field(
         None,
@@ -125,7 +137,9 @@ class TrainConfig(BaseModel):
     accumulate: int = Field(
         1, ge=1, description="passes a step is cut into; --batch-size stays the whole step"
     )
-    precision: Precision = Field("float32", description="float32, bfloat16 or float16 arithmetic")
+    precision: Precision = Field(
+        "float32", description="float32, bfloat16 or float16 arithmetic; auto: the faster"
+    )
     ema: float | None = Field(
         None, gt=0, lt=1, description="judge and keep a moving average of the weights (0.99)"
     )
@@ -251,7 +265,30 @@ def make_config(values: Mapping[str, Any]) -> TrainConfig:
         raise WrongUsage("counts only with --patience or --schedule plateau", where="min_delta")
     if config.fine_tune and not config.freeze:
         config = config.model_copy(update={"freeze": True})
+    if config.unfreeze is not None and not config.fine_tune:
+        raise WrongUsage("says where --fine-tune begins, which is not asked for", where="unfreeze")
+    if config.head == "solved" and (reason := why_head_learns_by_steps(config)):
+        raise WrongUsage(
+            f"the head cannot be solved: {reason}",
+            code="head_not_solved",
+            where="head",
+            fix="--head trained, or auto",
+        )
     return config
+
+
+def why_head_learns_by_steps(config: TrainConfig) -> str:
+    """The setting for which a head cannot be solved at once; empty where there is none."""
+    if not config.freeze:
+        return "only that of a frozen backbone can (--freeze)"
+    if config.head == "trained":
+        return "head trained"
+    wanted = {"loss": "cross_entropy", "label_smoothing": 0, "dropout": 0, "l1": 0, "l2": 0}
+    wanted |= {"ema": None, "processes": 1}
+    for name, value in wanted.items():
+        if getattr(config, name) != value:
+            return f"{name} {getattr(config, name)}"
+    return ""
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -287,5 +324,6 @@ def _explain(problem: Any) -> str:
             word.strip(" '") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(",")
         ]
         return f"{name}: {unknown(name, problem['input'], allowed).message}"
-    message = problem["msg"][0].lower() + problem["msg"][1:]
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     return f"{name}: {message}, came {problem.get('input')!r}"

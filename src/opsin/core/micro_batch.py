@@ -33,7 +33,7 @@ class MicroBatch:
         if pieces <= 1:
             return [batch]
         edges = [count * n // pieces for n in range(pieces + 1)]
-        return [part(batch, start, stop) for start, stop in pairwise(edges)]
+        return [batch.part(start, stop) for start, stop in pairwise(edges)]
 
     def halve(
         self,
@@ -70,11 +70,6 @@ def in_parts(count: int, *, batch_norm: bool) -> str:
     return f"the batch stays {count}: the step is the same"
 
 
-def part(batch: Batch, start: int, stop: int) -> Batch:
-    """The samples `start` to `stop` (not included)."""
-    return Batch(batch.inputs[start:stop], _cut(batch.targets, start, stop), batch.ids[start:stop])
-
-
 def out_of_memory(error: BaseException) -> bool:
     """Whether memory is meant. Torch raises RuntimeError for nearly everything."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -102,12 +97,4 @@ def batches_that_fit(
             micro.halve(head, error)
             continue
         yield head, answer
-        left = part(left, len(head), len(left))
-
-
-def _cut(targets: Any, start: int, stop: int) -> Any:
-    if isinstance(targets, dict):
-        return {name: _cut(value, start, stop) for name, value in targets.items()}
-    if isinstance(targets, tuple):
-        return tuple(_cut(value, start, stop) for value in targets)
-    return targets[start:stop]
+        left = left.part(len(head), len(left))

@@ -34,7 +34,9 @@ class PreprocessSpec(BaseModel):
     `size_px` (H, W): the model's input. `resize`: `stretch` (both sides to size), `crop` (the
     central box of the output's shape, then resized), `pad` (resized to fit, rest filled with
     `pad_rgb`). `crop_frac` in (0, 1]: resized to `size_px / crop_frac`, of which the centre is
-    used (timm's crop_pct). `mean`, `std`: of values in [0, 1], one for each channel.
+    used (timm's crop_pct). `mean`, `std`: of values in [0, 1], one for each channel. `jpeg_gap`:
+    None, or how many times larger than needed a JPEG must stay that is decoded smaller than it is
+    (`jpeg_scale`); the exported graph, which is given pixels, knows nothing of it.
 
     >>> spec = PreprocessSpec(size_px=(224, 224), resize="crop", crop_frac=0.875)
     >>> spec.prepared_px
@@ -52,6 +54,7 @@ class PreprocessSpec(BaseModel):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (1.0, 1.0, 1.0)
     pad_rgb: tuple[Level, Level, Level] = (0, 0, 0)
+    jpeg_gap: float | None = Field(default=None, ge=1, allow_inf_nan=False)
 
     @property
     def prepared_px(self) -> tuple[int, int]:
@@ -85,6 +88,27 @@ class PreprocessSpec(BaseModel):
         box_h = min(tall, max(1, height * wide // width))
         box_w = min(wide, max(1, width * tall // height))
         return (tall - box_h) // 2, (wide - box_w) // 2, box_h, box_w
+
+    def jpeg_scale(self, height: int, width: int) -> Literal[1, 2, 4, 8]:
+        """By how much the sides of an upright JPEG of this size are divided as it is decoded: the
+        most that leaves the part of it that is used `jpeg_gap` times as large as it will be.
+
+        Powers of two only: there all decoders built on libjpeg-turbo give the same pixels.
+
+        >>> spec = PreprocessSpec(size_px=(64, 64), resize="crop", jpeg_gap=2)
+        >>> spec.jpeg_scale(512, 2000), spec.jpeg_scale(511, 512), spec.jpeg_scale(200, 200)
+        (4, 2, 1)
+        """
+        if self.jpeg_gap is None:
+            return 1
+        _, _, box_h, box_w = self.source_box(height, width)
+        _, _, to_h, to_w = self.target_box(height, width)
+        scales: tuple[Literal[2, 4, 8], ...] = (8, 4, 2)
+        for scale in scales:
+            least = self.jpeg_gap * scale
+            if box_h >= least * to_h and box_w >= least * to_w:
+                return scale
+        return 1
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 H W 3 of any size to uint8 `prepared_px` 3, contiguous. Changes nothing when

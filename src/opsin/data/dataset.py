@@ -1,4 +1,4 @@
-"""The pictures of one split as samples, augmented by keyed draws."""
+"""The pictures of one split, whole batches of them, augmented by keyed draws."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Any
 import torch
 
 from opsin.core.sample import Sample
-from opsin.core.seeding import generator
-from opsin.data.augment.registry import AUGMENTATIONS
+from opsin.data.augment.augmenter import Augmenter
 from opsin.data.pixels import PixelStore
+
+Key = tuple[int, int]
+"""(epoch, position)."""
+Pair = tuple[Key, Key]
+"""A picture, and the one it is mixed with where pictures are mixed."""
 
 
 class ImageDataset:
-    """Rows of a pixel store. `epoch` is part of what is asked for, so no state is left behind
-    in a worker; a sample depends on (seed, epoch, source id) alone.
+    """Rows of a pixel store. The epoch is part of what is asked for, so no state is left behind
+    in a worker; a picture depends on (seed, epoch, source id) alone, a mixed one on two of them.
     """
 
     def __init__(
@@ -34,17 +38,36 @@ class ImageDataset:
         self.ids = list(ids)
         self.seed = seed
         self.augment = augment
-        self._augmentation = AUGMENTATIONS.load(augment)
+        self.augmenter = Augmenter(augment, seed=seed)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample[Any]:
-        """`key` is (epoch, position)."""
-        epoch, position = key
-        image = self.store[self.rows[position]]
-        source_id = self.ids[position]
-        if self.augment != "none":
-            draw = generator(self.seed, epoch, source_id, "augment")
-            image = self._augmentation(torch.from_numpy(image), draw).numpy()
-        return Sample(image, self.targets[position], source_id)
+    def __getitem__(self, key: Key) -> Sample[Any]:
+        """One picture, not mixed."""
+        position = key[1]
+        image = self.pictures([key])[0].numpy()
+        return Sample(image, self.targets[position], self.ids[position])
+
+    def __getitems__(self, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """uint8 B C H W, and the share that each has in its picture, float32 B, where they were
+        mixed.
+        """
+        keys = [key for key, _ in pairs]
+        images = self.pictures(keys)
+        if not self.augmenter.mixes:
+            return images, None
+        partners = [partner for _, partner in pairs]
+        turned = partners == keys[1:] + keys[:1]
+        others = images.roll(-1, 0) if turned else self.pictures(partners)
+        return self.augmenter.mix(images, others, *self._epochs_and_ids(keys))
+
+    def pictures(self, keys: Sequence[Key]) -> torch.Tensor:
+        """uint8 B C H W: augmented, not mixed."""
+        images = torch.from_numpy(self.store.gather([self.rows[position] for _, position in keys]))
+        if not self.augmenter.active:
+            return images
+        return self.augmenter(images, *self._epochs_and_ids(keys))
+
+    def _epochs_and_ids(self, keys: Sequence[Key]) -> tuple[list[int], list[str]]:
+        return [epoch for epoch, _ in keys], [self.ids[position] for _, position in keys]

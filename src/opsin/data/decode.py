@@ -1,8 +1,9 @@
 """`decode`: the bytes of a picture, from whoever, to uint8 RGB; or a plain reason why not.
 
 Opened by content, never by extension; size read from the header before any pixel is decoded;
-nothing is ever made up for missing data. How modes become RGB: `opsin.data.to_rgb`. A crash of
-the decoder itself cannot be caught here: untrusted files go through `opsin.core.isolated`.
+nothing is ever made up for missing data. How modes become RGB: `opsin.data.to_rgb`; who decodes
+a JPEG: `opsin.data.jpeg`. A crash of the decoder itself cannot be caught here: untrusted files go
+through `opsin.core.isolated`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from opsin.core.errors import DataRefused
+from opsin.core.preprocess import PreprocessSpec
 from opsin.data.damage import check_png_sums, ends_early
+from opsin.data.jpeg import jpeg_rgb
 from opsin.data.plugins import plugin, webp_size
 from opsin.data.quiet import pillow_warnings_ignored
 from opsin.data.sniff import ALLOWED, FORMAT_OF_SUFFIX, beginning_of, media_type, picture_format
@@ -46,7 +49,8 @@ class Limits:
 class Note:
     """Something the person should know of a picture that was used nevertheless.
 
-    Codes: `extension_mismatch`, `rotated`, `first_frame`, `mode_converted`, `exif_unreadable`.
+    Codes: `extension_mismatch`, `rotated`, `first_frame`, `mode_converted`, `exif_unreadable`,
+    `extra_bytes`.
 
     >>> str(Note("first_frame", "first_frame_of 37"))
     'first_frame_of 37'
@@ -64,13 +68,16 @@ class Note:
 @dataclass(frozen=True)
 class Decoded:
     """`image`: uint8 H W 3, RGB, contiguous, upright; `format`: one of JPEG, PNG, WebP, GIF, BMP,
-    TIFF; `mode`: Pillow's name for the pixels as they are in the file; `notes`: what was done.
+    TIFF; `mode`: Pillow's name for the pixels as they are in the file; `notes`: what was done;
+    `size_px`: (H, W) of the picture in the file, upright: more than `image` has where a spec with
+    a `jpeg_gap` let a JPEG be decoded smaller.
     """
 
     image: NDArray[np.uint8]
     format: str
     mode: str
     notes: tuple[Note, ...]
+    size_px: tuple[int, int]
 
 
 class Undecodable(DataRefused):
@@ -97,9 +104,11 @@ class Undecodable(DataRefused):
         return f"{where}{self.said}{fix}"
 
 
-def decode_file(path: Path, *, limits: Limits = Limits()) -> Decoded:
+def decode_file(
+    path: Path, *, limits: Limits = Limits(), spec: PreprocessSpec | None = None
+) -> Decoded:
     """`decode` of a file's content. Raises `Undecodable`, also when the file cannot be read."""
-    return decode(read_picture(path), name=str(path), limits=limits)
+    return decode(read_picture(path), name=str(path), limits=limits, spec=spec)
 
 
 def read_picture(path: Path) -> bytes:
@@ -127,10 +136,17 @@ def read_picture(path: Path) -> bytes:
         ) from None
 
 
-def decode(data: bytes, *, name: str = "", limits: Limits = Limits()) -> Decoded:
+def decode(
+    data: bytes,
+    *,
+    name: str = "",
+    limits: Limits = Limits(),
+    spec: PreprocessSpec | None = None,
+) -> Decoded:
     """The picture in `data`: uint8 H W 3, RGB, EXIF orientation applied, first frame only.
 
-    `name` is used in messages and to notice a wrong extension. Raises `Undecodable`.
+    `name` is used in messages and to notice a wrong extension. `spec`: what the picture will be
+    prepared by; where it has a `jpeg_gap`, a large JPEG comes smaller. Raises `Undecodable`.
 
     >>> buffer = io.BytesIO()
     >>> Image.new("L", (20, 10), 7).save(buffer, "PNG")
@@ -154,20 +170,30 @@ def decode(data: bytes, *, name: str = "", limits: Limits = Limits()) -> Decoded
         if format_ == "PNG":
             check_png_sums(data)
         mode = picture.mode
-        # TIFFs are turned upright by Pillow as they are loaded. The EXIF data of the others must
-        # not be asked for before: that loads the picture and swallows what goes wrong
-        turned = _tiff_orientation(picture) if format_ == "TIFF" else 1
-        picture.load()
-        orientation, exif_notes = _orientation(picture)
-        image = _upright(to_rgb(picture), orientation)
+        has_extra_bytes = False
+        if format_ == "JPEG":
+            turned, (orientation, exif_notes) = 1, _orientation(picture)
+            size_px = _upright_size(picture.size, orientation)
+            scale = spec.jpeg_scale(*size_px) if spec else 1
+            stored, has_extra_bytes = jpeg_rgb(data, picture, scale)
+            image = _upright(stored, orientation)
+        else:
+            # TIFFs are turned upright by Pillow as they are loaded. The EXIF data of the others
+            # must not be asked for before: that loads the picture and swallows what goes wrong
+            turned = _tiff_orientation(picture) if format_ == "TIFF" else 1
+            picture.load()
+            orientation, exif_notes = _orientation(picture)
+            image = _upright(to_rgb(picture), orientation)
+            size_px = image.shape[0], image.shape[1]
         notes = [
             *_extension_note(name, format_),
             *exif_notes,
             *_rotation_note(max(turned, orientation)),
             *_conversion_note(picture, mode),
             *_frames_note(picture),
+            *_extra_note(has_extra_bytes),
         ]
-    return Decoded(image, format_, mode, tuple(notes))
+    return Decoded(image, format_, mode, tuple(notes), size_px)
 
 
 def _unsupported(data: bytes, name: str) -> Undecodable:
@@ -276,6 +302,12 @@ def _rotation_note(orientation: int) -> Iterator[Note]:
         yield Note("rotated", f"turned upright, EXIF orientation {orientation}")
 
 
+def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """(H, W) as it is to be seen, of Pillow's (W, H) as it is stored."""
+    width, height = size
+    return (width, height) if orientation >= 5 else (height, width)
+
+
 def _upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """uint8 H W 3 as its EXIF orientation says it is to be seen, contiguous.
 
@@ -298,6 +330,11 @@ def _conversion_note(picture: Image.Image, mode: str) -> Iterator[Note]:
         yield Note("mode_converted", f"{mode} with transparency laid over white")
     elif mode not in _PLAIN:
         yield Note("mode_converted", f"{mode} to 8-bit RGB")
+
+
+def _extra_note(has_extra_bytes: bool) -> Iterator[Note]:
+    if has_extra_bytes:
+        yield Note("extra_bytes", "bytes in it belong to nothing; a part may be damaged")
 
 
 def _frames_note(picture: Image.Image) -> Iterator[Note]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from opsin.core.finding import Finding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One picture. `source_id`: its name in every file that Opsin writes; `target`: the index of
     its class; `split`: "train", "val", "test" as the data says it, or None.

@@ -16,6 +16,7 @@ from opsin.data.checks.registry import run_checks
 from opsin.data.checks.scanned import ScannedData
 from opsin.data.formats.registry import FORMATS
 from opsin.data.index import Index
+from opsin.data.pixel_intake import fill
 from opsin.data.pixels import PixelStore
 from opsin.data.record import FileRecord
 from opsin.data.scan import scan
@@ -64,24 +65,28 @@ def take_in(
     store: PixelStore | None = None,
     workers: int = 2,
     on_file: Steps | None = None,
+    write: bool = True,
 ) -> Intake:
-    """Look at every file once, and keep its prepared pixels in `store` when there is one."""
-    files = [(row.source_id, row.path) for row in index.rows]
-    keep = store is not None and store.stored
-    records = scan(
-        files,
-        spec=store.spec if store and keep else None,
-        on_pixels=store.put if store and keep else None,
-        progress=on_file,
-        workers=workers,
-    )
+    """Look at every file once, and keep its prepared pixels in `store` when there is one.
+
+    Files that the store knows are not opened. Of several processes that do the same, one should
+    `write` what was decoded for later runs.
+    """
+    if store is None:
+        files = [(row.source_id, row.path) for row in index.rows]
+        records = scan(files, progress=on_file, workers=workers)
+    else:
+        records = fill(store, index.rows, workers=workers, on_file=on_file, write=write)
     findings = worst_first([*index.findings, *run_checks(ScannedData(index, records))])
     return Intake(index, tuple(records), tuple(findings))
 
 
-def pixel_store(index: Index, spec: PreprocessSpec, *, budget_bytes: int) -> PixelStore:
-    """An empty store for the rows of `index`."""
-    return PixelStore([row.path for row in index.rows], spec, budget_bytes=budget_bytes)
+def pixel_store(
+    index: Index, spec: PreprocessSpec, *, budget_bytes: int, cache: Path | None = None
+) -> PixelStore:
+    """A store for the rows of `index`, nothing in it yet; see `PixelStore`."""
+    paths = [row.path for row in index.rows]
+    return PixelStore(paths, spec, budget_bytes=budget_bytes, cache=cache)
 
 
 def refuse_bad(intake: Intake, max_bad_frac: float) -> None:

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
-from opsin.core.batch import Batch
-from opsin.core.sample import Sample
+from opsin.core.batch import Batch, Mixed
+from opsin.data.ahead import ahead
 from opsin.data.batch_plan import batch_plan, share_of
-from opsin.data.dataset import ImageDataset
+from opsin.data.dataset import ImageDataset, Pair
 from opsin.data.shared_memory import shared_memory_note, tells_of_shared_memory
 from opsin.data.transform import Normalise
 
@@ -27,16 +26,17 @@ _AGAIN = 1 << 32
 
 AnyPart = TypeVar("AnyPart")
 
-Part = tuple[list[tuple[int, int]], bool]
-"""What the dataset is asked for, as (epoch, position), and whether the batch is a filler."""
+Part = tuple[list[Pair], bool]
+"""What the dataset is asked for, and whether the batch is a filler."""
 
 
 class Loader:
     """`loader.epoch(n)` iterates over the batches of epoch n.
 
-    `workers`: processes that decode and augment; 0 does it here. The tensors are the same, also
-    when a worker is lost: then the rest is done here, and `say` is told. `balanced`: an epoch has
-    as many samples as ever, each class drawn equally often. `share`: see `EpochLoader`.
+    `workers`: processes that decode and augment; 0 does it here, in a thread that is ahead of the
+    steps. The tensors are the same, also when a worker is lost: then the rest is done here, and
+    `say` is told. `balanced`: an epoch has as many samples as ever, each class drawn equally often.
+    Where pictures are mixed, each is so with the next of its batch. `share`: see `EpochLoader`.
     """
 
     def __init__(
@@ -86,16 +86,18 @@ class Loader:
             for row in rows:
                 keys.append((epoch + _AGAIN * drawn[row], row))
                 drawn[row] += 1
-            plan.append(keys)
+            plan.append(list(zip(keys, keys[1:] + keys[:1], strict=True)))
         parts = share_of(plan[start:], self.share, fill=self.shuffle)
         yield from self._unbroken(parts)
 
-    def once(self) -> Iterator[Batch]:
-        """Every sample once, in the order of the dataset, whatever the share and the balance."""
-        keys = [(0, position) for position in range(len(self.dataset))]
+    def once(self, epoch: int = 0) -> Iterator[Batch]:
+        """Every sample once, augmented as in `epoch`, in the order of the dataset, whatever the
+        share and the balance.
+        """
+        pairs = [((epoch, position), (epoch, position)) for position in range(len(self.dataset))]
         size = self.batch_size
         yield from self._unbroken(
-            [(keys[at : at + size], False) for at in range(0, len(keys), size)]
+            [(pairs[at : at + size], False) for at in range(0, len(pairs), size)]
         )
 
     def _unbroken(self, parts: list[Part]) -> Iterator[Batch]:
@@ -109,25 +111,42 @@ class Loader:
         yield from unbroken(self._batches, parts, self.workers, lost)
 
     def _batches(self, parts: list[Part], workers: int) -> Iterator[Batch]:
+        if not workers:
+            yield from ahead(self._batch, parts)
+            return
         loader: DataLoader[Any] = DataLoader(
-            self.dataset,  # type: ignore[arg-type]  # keyed by (epoch, position)
-            batch_sampler=[keys for keys, _ in parts],
+            self.dataset,  # type: ignore[arg-type]  # asked for pairs of keys
+            batch_sampler=[pairs for pairs, _ in parts],
             num_workers=workers,
-            collate_fn=self._gather,
+            collate_fn=_shared,  # type: ignore[arg-type]  # __getitems__ gives no list
             worker_init_fn=partial(quiet_worker, os.getpid()),
             # Else each epoch would move the generator that belongs to everybody.
             generator=torch.Generator(),
         )
-        for (_, filler), (pixels, targets, ids) in zip(parts, calm_iterator(loader), strict=True):
-            yield Batch(self._normalise(pixels), targets, ids, filler)
+        for part, (pixels, share) in zip(parts, calm_iterator(loader), strict=True):
+            yield self._finished(part, pixels, share)
 
-    def _gather(self, samples: list[Sample[Any]]) -> tuple[torch.Tensor, Any, tuple[str, ...]]:
-        pixels = torch.from_numpy(np.stack([sample.image for sample in samples]))
-        if get_worker_info() is not None:
-            # Left to the queue's own thread, a lack of shared memory would lose the batch unsaid.
-            pixels.share_memory_()  # type: ignore[no-untyped-call]
-        targets = self._collate_targets([sample.target for sample in samples])
-        return pixels, targets, tuple(sample.source_id for sample in samples)
+    def _batch(self, part: Part) -> Batch:
+        return self._finished(part, *self.dataset.__getitems__(part[0]))
+
+    def _finished(self, part: Part, pixels: torch.Tensor, share: torch.Tensor | None) -> Batch:
+        (pairs, filler), data = part, self.dataset
+        own, others = ([pair[which][1] for pair in pairs] for which in (0, 1))
+        mixed = share if share is None else Mixed(self._targets(others), share)
+        ids = tuple(data.ids[position] for position in own)
+        return Batch(self._normalise(pixels), self._targets(own), ids, filler, mixed)
+
+    def _targets(self, positions: list[int]) -> Any:
+        return self._collate_targets([self.dataset.targets[position] for position in positions])
+
+
+def _shared(
+    made: tuple[torch.Tensor, torch.Tensor | None],
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    # Left to the queue's own thread, a lack of shared memory would lose the batch unsaid.
+    if get_worker_info() is not None:
+        made[0].share_memory_()  # type: ignore[no-untyped-call]
+    return made
 
 
 def unbroken(

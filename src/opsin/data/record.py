@@ -9,7 +9,7 @@ from typing import Any
 from opsin.data.decode import Note
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileRecord:
     """One file as it was when it was scanned.
 

@@ -33,6 +33,7 @@ def scan(
     *,
     spec: PreprocessSpec | None = None,
     on_pixels: Callable[[int, NDArray[np.uint8]], None] | None = None,
+    on_look: Callable[[int, FileRecord, NDArray[np.uint8] | None], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 2,
     limits: Limits = LIMITS,
@@ -41,15 +42,20 @@ def scan(
 ) -> list[FileRecord]:
     """Look at each (source id, path) once; the records come in the order of `files`.
 
-    With `spec`, each readable picture is also prepared and given to `on_pixels(index, image)`,
-    uint8 H W 3, read-only, in any order. `progress(done, total)` follows each file. Both are
-    called in the caller's thread; what they raise ends the scan. A file whose decoding crashes,
-    or takes longer than `timeout_s`, is `decoder_failed`, and the scan goes on; one that was too
-    slow gets a second chance first, because a busy machine must not change what the data are.
+    `spec` is what pictures are decoded by. With it, each readable one is also prepared and given to
+    `on_pixels(index, image)`, uint8 H W 3, read-only, in any order; `on_look(index, record, image)`
+    is given every record, with the prepared picture where there is one. `progress(done, total)`
+    follows each file. All are called in the caller's thread; what they raise ends the scan. A file
+    whose decoding crashes, or takes longer than `timeout_s`, is `decoder_failed`, and the scan goes
+    on; one that was too slow gets a second chance first, because a busy machine must not change
+    what the data are.
     """
+    if not files:
+        return []
     config = {
         "limits": asdict(limits),
-        "spec": spec.model_dump(mode="json") if spec and on_pixels else None,
+        "spec": spec.model_dump(mode="json") if spec else None,
+        "prepare": bool(on_pixels or on_look),
         "memory_limit_bytes": MEMORY_LIMIT_BYTES,
         "quiet": True,  # libtiff prints a line for every oddity of a broken file
     }
@@ -60,6 +66,8 @@ def scan(
             records[index] = record
             if image is not None and on_pixels:
                 on_pixels(index, image)
+            if on_look:
+                on_look(index, record, image)
             if progress:
                 progress(done, len(files))
     return [record for record in records if record is not None]

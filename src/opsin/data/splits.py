@@ -17,7 +17,7 @@ from opsin.core.seeding import key_of
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """What splitting needs of a row: `content` is equal for rows that show the same picture;
     `given` is the split that the folder names, if it does.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from opsin.bundle.predictor import Predictor, as_chw
+from opsin.bundle.session import open_session
 from opsin.core.errors import NumbersWrong
 from opsin.core.extras import require
 from opsin.exporting.parity import LIMIT, torch_answers
@@ -71,7 +72,6 @@ class _Inside:
     """The graph as published, with its prepared picture as an output."""
 
     def __init__(self, predictor: Predictor) -> None:
-        import onnxruntime
 
         onnx = require("onnx", purpose="export to ONNX")
         graph = onnx.load_model_from_string(predictor.bundle.graph.read_bytes())
@@ -79,11 +79,7 @@ class _Inside:
         shape = [None, 3, None, None]
         output = onnx.helper.make_tensor_value_info(self._name, onnx.TensorProto.UINT8, shape)
         graph.graph.output.append(output)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(graph.SerializeToString())
 
     def prepared(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 1 3 H W of `prepared_px`."""

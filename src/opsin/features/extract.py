@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,16 +15,39 @@ from opsin.core.batch import Batch
 from opsin.core.micro_batch import MicroBatch, batches_that_fit
 from opsin.data.batch_plan import share_of
 from opsin.data.loader import Loader
+from opsin.features.ask import AT_ONCE, frozen, laid
+from opsin.features.store import FeatureStore, features_key, hash_of
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How pictures are asked about. `channels_last`: in that layout; `autocast`: the arithmetic,
+    called `precision`; `store`: where answers are kept, else in memory alone; `on_batch`: hears how
+    many of how many are done.
+    """
+
+    device: torch.device = CPU
+    channels_last: bool = True
+    precision: str = "float32"
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    store: FeatureStore | None = None
+    on_batch: Callable[[int, int], None] = lambda done, total: None
+    say: Callable[[str], None] = lambda text: None
 
 
 class FeatureLoader:
-    """The batches of a picture loader with features B F in place of the pictures, in the same
-    order and grouping.
+    """The batches of a picture loader with features B F (or activations B C H W) in place of the
+    pictures, in the same order and grouping.
 
-    `backbone` (in evaluation mode) is asked once about each picture, when the first batch is
-    wanted, so a stage that is over never computes anything. The pictures must not be augmented:
-    features of one random view are not the picture's; raises `ValueError`. Each process asks
-    about every picture, whatever its share of the batches.
+    `backbone` is asked once about each picture, when the first batch is wanted, so a stage that is
+    over never computes anything. Augmented pictures are asked about in `views` fixed views: view v
+    is each picture as the loader augments it in epoch v, and epoch e gives view (e - 1) mod
+    `views`. `contents`: the SHA-256 of each picture, by position; without it nothing is stored.
+    Each process asks about every picture, whatever its share of the batches.
+
+    Raises `ValueError` where pictures are mixed with others: then no answer is one picture's.
     """
 
     def __init__(
@@ -29,20 +55,24 @@ class FeatureLoader:
         backbone: nn.Module,
         loader: Loader,
         collate_targets: Callable[[Sequence[Any]], Any],
+        asking: Asking,
         *,
-        device: torch.device,
-        on_batch: Callable[[int, int], None] = lambda done, total: None,
-        say: Callable[[str], None] = lambda text: None,
+        views: int = 1,
+        contents: Sequence[str] | None = None,
+        name: str = "",
     ) -> None:
-        if loader.dataset.augment != "none":
-            raise ValueError("features are computed once, so the pictures must not be augmented")
+        if loader.dataset.augmenter.mixes:
+            raise ValueError("mixed pictures have no features of their own")
         self._backbone = backbone
         self._loader = loader
         self._collate_targets = collate_targets
-        self._device = device
-        self._on_batch = on_batch
-        self._features: torch.Tensor | None = None
-        self._micro = MicroBatch(say=say)
+        self._asking = asking
+        self.views = views if loader.dataset.augment != "none" else 1
+        self._contents = contents
+        self._name = name
+        self._hash = ""
+        self._features: dict[int, torch.Tensor] = {}
+        self._micro = MicroBatch(say=asking.say)
         self.share = (0, 1)
 
     @property
@@ -50,36 +80,107 @@ class FeatureLoader:
         """The number of samples in an epoch."""
         return self._loader.size
 
+    @property
+    def pictures(self) -> Loader:
+        """The loader whose pictures are asked about."""
+        return self._loader
+
     def plan(self, epoch: int) -> list[list[int]]:
         """The positions of each batch of `epoch`, of all processes together."""
         return self._loader.plan(epoch)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from number `start` on: inputs float32 B F."""
-        if self._features is None:
-            self._features = self._extract()
-        data = self._loader.dataset
+        features = self.view((max(epoch, 1) - 1) % self.views)
         parts = share_of(self.plan(epoch)[start:], self.share, fill=self._loader.shuffle)
         for rows, filler in parts:
-            yield Batch(
-                self._features[rows],
-                self._collate_targets([data.targets[row] for row in rows]),
-                tuple(data.ids[row] for row in rows),
-                filler,
-            )
+            yield self._batch(features[rows], rows, filler)
+
+    def everything(self) -> Batch:
+        """All views of all pictures as one batch, view by view: inputs V*N F."""
+        rows = list(range(self.size))
+        features = [self.view(number) for number in range(self.views)]
+        return self._batch(torch.cat(features), rows * self.views, False)
+
+    def view(self, number: int) -> torch.Tensor:
+        """The features of view `number` (0-based), N F, by position."""
+        if number not in self._features:
+            self._features[number] = self._stored(number)
+        return self._features[number]
+
+    def _batch(self, inputs: torch.Tensor, rows: Sequence[int], filler: bool) -> Batch:
+        data = self._loader.dataset
+        targets = self._collate_targets([data.targets[row] for row in rows])
+        return Batch(inputs, targets, tuple(data.ids[row] for row in rows), filler)
+
+    def _stored(self, number: int) -> torch.Tensor:
+        store = self._asking.store
+        if store is None or self._contents is None:
+            return self._extract(number)
+        key = self._key(number, self._contents)
+        found = store.load(key, self.size)
+        if found is None:
+            found = self._extract(number)
+            # Where a part did not fit, other batches were asked: other bits than the key says.
+            if self._micro.size is None:
+                store.save(key, found)
+        return found
+
+    def _key(self, number: int, contents: Sequence[str]) -> str:
+        data, asking = self._loader.dataset, self._asking
+        self._hash = self._hash or hash_of(self._backbone, self._name)
+        augmented = data.augment != "none"
+        return features_key(
+            self._hash,
+            contents,
+            device=asking.device,
+            spec=data.store.spec.model_dump(mode="json"),
+            batch=AT_ONCE,
+            channels_last=asking.channels_last,
+            precision=asking.precision,
+            view=[number, data.augment, data.seed, data.ids] if augmented else None,
+        )
+
+    def _extract(self, number: int) -> torch.Tensor:
+        asking = self._asking
+        found: list[torch.Tensor] = []
+        done, total = number * self.size, self.views * self.size
+        # In order, each once, in batches of a size that is good for asking.
+        ordered = copy.copy(self._loader)
+        ordered.batch_size = AT_ONCE
+        epoch = number + 1 if self._loader.dataset.augment != "none" else 0
+        with frozen(self._backbone, asking.device, channels_last=asking.channels_last):
+            for batch in ordered.once(epoch):
+                for _, outputs in batches_that_fit(batch.to(asking.device), self._micro, self._ask):
+                    found.append(outputs)
+                done += len(batch)
+                asking.on_batch(done, total)
+        return torch.cat(found) if found else torch.empty(0, 0)
 
     def _ask(self, part: Batch) -> torch.Tensor:
-        features: torch.Tensor = self._backbone(part.inputs)
-        return features
+        inputs = laid(part.inputs, channels_last=self._asking.channels_last)
+        with self._asking.autocast():
+            features: torch.Tensor = self._backbone(inputs)
+        return features.float().cpu().contiguous()
 
-    def _extract(self) -> torch.Tensor:
-        found: list[torch.Tensor] = []
-        done = 0
-        self._backbone.to(self._device).eval()
-        with torch.no_grad():
-            for batch in self._loader.once():
-                for _, outputs in batches_that_fit(batch.to(self._device), self._micro, self._ask):
-                    found.append(outputs.cpu())
-                done += len(batch)
-                self._on_batch(done, self.size)
-        return torch.cat(found) if found else torch.empty(0, 0)
+
+class AllAtOnce:
+    """Everything that `features` knows as the one batch of each epoch, for what is solved."""
+
+    def __init__(self, features: FeatureLoader) -> None:
+        self.features = features
+        self.share = (0, 1)
+
+    @property
+    def size(self) -> int:
+        """Rows: views times pictures."""
+        return self.features.size * self.features.views
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        """One batch."""
+        return [list(range(self.size))]
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batch, unless it is over."""
+        if start == 0:
+            yield self.features.everything()

@@ -64,12 +64,25 @@ def find_origin(
 
 
 def design(
-    name: str, origin: Origin, *, image_size: int | None = None, resize: Resize | None = None
+    name: str,
+    origin: Origin,
+    *,
+    image_size: int | None = None,
+    resize: Resize | None = None,
+    jpeg_gap: float | None = None,
 ) -> Design:
     """Settle the model's options and its preparation, before anything is built.
 
     Raises `WrongUsage` for an unknown name, a size out of range, or weights of another model.
     """
+    spec = _preparation(name, origin, image_size, resize)
+    options = dict(origin.record.create_kwargs) if origin.record is not None else {}
+    return Design(name, spec.model_copy(update={"jpeg_gap": jpeg_gap}), options)
+
+
+def _preparation(
+    name: str, origin: Origin, image_size: int | None, resize: Resize | None
+) -> PreprocessSpec:
     if origin.record is not None:
         if origin.record.architecture != name:
             raise WrongUsage(
@@ -78,17 +91,16 @@ def design(
                 where=str(origin.weights),
                 fix=f"--model {origin.record.architecture}",
             )
-        spec = origin.record.preparation(image_size, resize)
-        return Design(name, spec, dict(origin.record.create_kwargs))
+        return origin.record.preparation(image_size, resize)
     if name.startswith(PREFIX):
         spec = timm_preparation(name.removeprefix(PREFIX), image_size)
-        return Design(name, spec.model_copy(update={"resize": resize or spec.resize}))
+        return spec.model_copy(update={"resize": resize or spec.resize})
     if name.startswith(OWN):
-        return Design(name, own_preparation(image_size, resize))
+        return own_preparation(image_size, resize)
     if name not in MODELS:
         raise unknown("model", name, [*MODELS, f"{PREFIX}NAME"])
     size = image_size or MODELS.load(name).image_size_px
-    return Design(name, PreprocessSpec(size_px=(size, size), resize=resize or "stretch"))
+    return PreprocessSpec(size_px=(size, size), resize=resize or "stretch")
 
 
 def construct(plan: Design, num_outputs: int) -> Classifier:

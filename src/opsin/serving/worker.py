@@ -78,9 +78,10 @@ class BundleWorker:
         self._image = None
         report_stage("decode")
         start = time.perf_counter()
-        decoded = decode(data, name=name, limits=self._limits)
+        spec = self._predictor.bundle.spec
+        decoded = decode(data, name=name, limits=self._limits, spec=spec)
         self._image = decoded.image
-        height, width = decoded.image.shape[:2]
+        height, width = decoded.size_px
         return {
             "format": decoded.format,
             "width_px": width,

@@ -42,7 +42,17 @@ class Scale:
     factor: float
 
 
-Answer = Ask | Scale | None
+@dataclass(frozen=True)
+class Epochs:
+    """Asks, at EPOCH_START and EPOCH_END, for `planned` epochs of the present stage: fewer than it
+    has, those that are over counted. The schedule of the rate is stretched over so many. It is not
+    kept by the loop: a resumed run has the stage's own number until the callback answers again.
+    """
+
+    planned: int
+
+
+Answer = Ask | Scale | Epochs | None
 
 
 class Callback:
@@ -82,7 +92,7 @@ class Callback:
         """Before the first step of a stage in this process."""
 
     def on_epoch_start(self, start: EpochStart) -> Answer:
-        """Before the first step of an epoch in this process. `Scale` is heard."""
+        """Before the first step of an epoch in this process. `Scale` and `Epochs` are heard."""
 
     def on_batch_start(self, start: BatchStart) -> Answer:
         """Before a batch is learnt from. `Ask.SKIP` is heard."""
@@ -100,7 +110,7 @@ class Callback:
         """After validation, and after the best weights were kept."""
 
     def on_epoch_end(self, end: EpochEnd) -> Answer:
-        """After an epoch. `Ask.SAVE` and `Ask.STOP` are heard."""
+        """After an epoch. `Ask.SAVE`, `Ask.STOP` and `Epochs` are heard."""
 
     def on_train_end(self, end: TrainEnd) -> Answer:
         """After the last epoch."""

@@ -20,7 +20,8 @@ class Event(Enum):
     for each stage:
         STAGE_START              the best weights of the stage before are in the model
         for each epoch:
-            EPOCH_START          may answer Scale(factor) of the rate, for this epoch
+            EPOCH_START          may answer Scale(factor) of the rate, for this epoch,
+                                 and Epochs(planned) of this stage
             for each batch:
                 BATCH_START      may answer Ask.SKIP: the batch is left out
                 forward, loss, backward
@@ -31,7 +32,8 @@ class Event(Enum):
             VALIDATION_START
             validate; keep the weights if they are the best
             VALIDATION_END
-            EPOCH_END            may answer Ask.SAVE, Ask.STOP: the stage ends
+            EPOCH_END            may answer Ask.SAVE, Ask.STOP: the stage ends,
+                                 and Epochs(planned) of this stage
             write a checkpoint, if one is due or asked for
     use the best weights
     TRAIN_END
@@ -74,12 +76,13 @@ class StageStart:
 
 @dataclass(frozen=True)
 class EpochStart:
-    """Epochs count from 1 over all stages."""
+    """Epochs count from 1 over all stages; `in_stage`: epochs planned of this one."""
 
     epoch: int
     epochs: int
     stage: str
     history: History
+    in_stage: int = 0
 
 
 @dataclass(frozen=True)

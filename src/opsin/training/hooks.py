@@ -10,7 +10,7 @@ import torch
 
 from opsin.core.errors import OpsinError, WrongUsage
 from opsin.training import events
-from opsin.training.callback import Answer, Ask, Callback, Scale
+from opsin.training.callback import Answer, Ask, Callback, Epochs, Scale
 
 _EVENT_OF: dict[type, events.Event] = {
     events.TrainStart: events.Event.TRAIN_START,
@@ -28,10 +28,10 @@ _EVENT_OF: dict[type, events.Event] = {
 
 
 _HEARD: dict[type, tuple[Any, ...]] = {
-    events.EpochStart: (Scale,),
+    events.EpochStart: (Scale, Epochs),
     events.BatchStart: (Ask.SKIP,),
     events.BatchEnd: (Ask.SAVE, Ask.STOP),
-    events.EpochEnd: (Ask.SAVE, Ask.STOP),
+    events.EpochEnd: (Ask.SAVE, Ask.STOP, Epochs),
 }
 """What each event listens to; an answer that nobody hears is an error."""
 
@@ -56,7 +56,8 @@ class Hooks:
             answer = self._call(callback, method, record)
             if answer is None:
                 continue
-            if isinstance(answer, Ask | Scale) and (answer in heard or type(answer) in heard):
+            known = isinstance(answer, Ask | Scale | Epochs)
+            if known and (answer in heard or type(answer) in heard):
                 answers.append(answer)
             else:
                 self._fail(callback, method, f"answered {answer!r}, which is not heard there")

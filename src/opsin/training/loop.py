@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from opsin.core.batch import Batch
-from opsin.core.errors import DataRefused, WrongUsage
+from opsin.core.errors import WrongUsage
 from opsin.core.seeding import torch_seed
 from opsin.training import events
 from opsin.training.best import BestWeights
@@ -22,11 +22,12 @@ from opsin.training.history import EpochRecord, History, refuse_nan
 from opsin.training.hooks import Hooks
 from opsin.training.interrupt import StopRequest
 from opsin.training.monitor import Monitor
+from opsin.training.planned import epochs_of_all, planned
 from opsin.training.position import Position
 from opsin.training.processes import ALONE, Processes
 from opsin.training.saving import Saving
 from opsin.training.snapshot import put_back, take, unpack_step
-from opsin.training.stage import Stage
+from opsin.training.stage import Stage, refuse_short
 from opsin.training.step import Moment
 from opsin.training.sums import Sums
 from opsin.training.validation import validate
@@ -77,8 +78,7 @@ class Trainer:
     @property
     def epochs(self) -> int:
         """Epochs of all stages: of those that are over as many as they had."""
-        had = [len(self.history.of_stage(each.name)) for each in self.stages[: self.at.stage]]
-        return sum(had) + sum(each.epochs for each in self.stages[self.at.stage :])
+        return epochs_of_all(self.stages, self.at.stage, self.history)
 
     def fit(self, resume_from: Saved | None = None) -> History:
         """Run what is not done. Raises `NumbersWrong`, `Interrupted`, `NoRoom`, `WrongUsage`."""
@@ -117,18 +117,20 @@ class Trainer:
             unpack_step(stage.step, saved.state["learner"], saved.tensors)
         self.hooks.tell(events.StageStart(stage.name, stage.step.module, saved is not None))
         self.hooks.raise_failed()
-        for in_stage in range(done + 1, stage.epochs + 1):
-            self._run_epoch(stage, in_stage)
-            if self.at.stage_ended:
-                return
+        while not self.at.stage_ended and done < self.stages[number].epochs:
+            done += 1
+            self._run_epoch(number, done)
 
-    def _run_epoch(self, stage: Stage, in_stage: int) -> None:
+    def _run_epoch(self, number: int, in_stage: int) -> None:
+        stage = self.stages[number]
         epoch = len(self.history.records) + 1
         self._clock = time.monotonic() - self.at.seconds
-        start = events.EpochStart(epoch, self.epochs, stage.name, self.history)
-        scales = [each.factor for each in self.hooks.tell(start) if isinstance(each, Scale)]
+        start = events.EpochStart(epoch, self.epochs, stage.name, self.history, stage.epochs)
+        answers = self.hooks.tell(start)
+        scales = [each.factor for each in answers if isinstance(each, Scale)]
         if self.processes.any(self.hooks.failed is not None)[0]:
             self._stop(f"before epoch {epoch}")
+        stage = self.stages[number] = planned(stage, answers, in_stage, self.processes)
         plan = stage.train.plan(epoch)
 
         def rate(step: int) -> float:
@@ -151,11 +153,14 @@ class Trainer:
             self._stop(f"while epoch {epoch} was validated")
         end = events.EpochEnd(self.history.records[-1], self.history, self.epochs)
         asks = self.hooks.tell(end)
-        ended, due, stop = self.processes.any(
-            self.at.enough or in_stage == stage.epochs or Ask.STOP in asks,
+        enough, due, stop = self.processes.any(
+            self.at.enough or Ask.STOP in asks,
             Ask.SAVE in asks or self.saving.due(self.at.total),
             self.stop.asked or self.hooks.failed is not None,
         )
+        if not stop:  # else a process that failed may not ask, and the others would wait for it
+            stage = self.stages[number] = planned(stage, asks, in_stage, self.processes)
+        ended = enough or in_stage == stage.epochs
         self.at = Position(self.at.stage, ended, total=self.at.total)
         self.sums = Sums()
         last_of_all = ended and self.at.stage == len(self.stages) - 1
@@ -193,12 +198,7 @@ class Trainer:
             if due and step < steps:
                 self.at.seconds = self._seconds()
                 self._save()
-        if self.at.step < steps:
-            raise DataRefused(
-                f"the loader gave {self.at.step} of {steps} batches in epoch {epoch}",
-                code="loader_ended",
-                fix="let its length say how many batches it gives",
-            )
+        refuse_short(epoch, self.at.step, steps)
 
     def _step(self, stage: Stage, batch: Batch, moment: Moment) -> float:
         def before_update(optimizer: torch.optim.Optimizer, loss: float) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from opsin.core.registry import Registry
+from opsin.training.bare_optimizer import bare
 
 OPTIMIZERS = Registry(
     "optimizer",
@@ -22,6 +23,8 @@ OPTIMIZERS = Registry(
     ],
 )
 _MOMENTUM = {"sgd": 0.9, "rmsprop": 0.0}
+_FUSED = {"adam", "adamw", "sgd", "adagrad"}
+"""Those that torch updates in one pass over the weights, on the CPU and on CUDA."""
 _OPENED = ("backbone", "blocks", "layers", "stages")
 
 
@@ -33,12 +36,14 @@ def make_optimizer(
     weight_decay: float = 0.0,
     momentum: float | None = None,
     nesterov: bool = True,
+    fused: bool = True,
 ) -> torch.optim.Optimizer:
     """The optimizer over `groups`, each at its share of `lr`. Raises `WrongUsage`.
 
     Plain parameters are grouped here by `weight_decay`; groups have brought their own. `momentum`
     is of sgd (.9 where none is given) and of rmsprop (0, as in torch and Keras); the others have
-    none. `nesterov` is of sgd and means nothing without momentum.
+    none. `nesterov` is of sgd and means nothing without momentum. `fused`: one pass over all
+    weights where torch has it for them, other roundings; a checkpoint goes on as it was begun.
     """
     given = list(groups)
     ready = [group for group in given if isinstance(group, dict)]
@@ -49,7 +54,10 @@ def make_optimizer(
         options["momentum"] = _MOMENTUM[name] if momentum is None else momentum
     if name == "sgd":
         options["nesterov"] = nesterov and options["momentum"] > 0
-    optimizer: torch.optim.Optimizer = OPTIMIZERS.load(name)(ready, lr=lr, **options)
+    if fused and name in _FUSED and _can_be_fused(ready):
+        options["fused"] = True
+    kind: Callable[..., torch.optim.Optimizer] = bare(OPTIMIZERS.load(name))
+    optimizer = kind(ready, lr=lr, **options)
     set_rate(optimizer, lr)
     return optimizer
 
@@ -104,10 +112,29 @@ def learning_blocks(module: nn.Module) -> list[list[nn.Parameter]]:
     return blocks
 
 
+@torch.no_grad()
+def lay_out_states(optimizer: torch.optim.Optimizer) -> None:
+    """Lay what is kept of each parameter in memory as the parameter lies: a fused update takes the
+    numbers as they lie, whatever the strides say, and files hold them plainly.
+    """
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
+                continue
+            if value.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Put the learning rate `rate` into every group, times its `rate_share` where it has one."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("rate_share", 1.0)
+
+
+def _can_be_fused(groups: Iterable[dict[str, Any]]) -> bool:
+    kinds = {(p.device.type, p.dtype) for group in groups for p in group["params"]}
+    floats = (torch.float32, torch.bfloat16)
+    return all(device in ("cpu", "cuda") and dtype in floats for device, dtype in kinds)
 
 
 def _parts(module: nn.Module) -> Iterator[list[nn.Parameter]]:

@@ -17,6 +17,7 @@ MIN_SCALE = 1e-4
 
 class Precision:
     """`float32`, `bfloat16` or `float16` on a device. Weights and their updates are always float32.
+    `auto` is `float32` here: a run has settled it before (`api/tuning.py`), a trial need not.
 
     A step: `with autocast()` around the forward pass, `scale(loss).backward()`, `unscale`, then
     what looks at gradients (penalties, clipping), then `step`. With float16 the loss is scaled up,
@@ -28,9 +29,10 @@ class Precision:
     """
 
     def __init__(self, name: PrecisionName, device: torch.device) -> None:
-        self.name, self.device = name, device
-        self._dtype: torch.dtype = getattr(torch, name)
-        if name != "float32":
+        self.name = "float32" if name == "auto" else name
+        self.device = device
+        self._dtype: torch.dtype = getattr(torch, self.name)
+        if self.name != "float32":
             self._try()
         self._scaler = torch.amp.GradScaler(device.type) if name == "float16" else None
 

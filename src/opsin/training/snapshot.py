@@ -11,6 +11,7 @@ from torch import nn
 
 from opsin.training.checkpoint import Saved
 from opsin.training.history import History
+from opsin.training.optim import lay_out_states
 from opsin.training.position import Position
 from opsin.training.step import Step
 from opsin.training.sums import Sums
@@ -149,6 +150,7 @@ def unpack_optimizer(
         index, name = key.split(".", 1)
         entries.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": entries, "param_groups": state["groups"]})
+    lay_out_states(optimizer)
 
 
 def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opsin.core.batch import EpochLoader
+from opsin.core.errors import DataRefused
 from opsin.training.schedules import Schedule, constant
 from opsin.training.step import Step
 
@@ -27,3 +28,13 @@ class Stage:
         """The learning rate of step `step` of `steps` in an epoch; all count from 1."""
         done = (epoch_in_stage - 1) * steps + step - 1
         return self.lr * self.schedule(done / (self.epochs * steps))
+
+
+def refuse_short(epoch: int, given: int, promised: int) -> None:
+    """Raise `DataRefused` for a loader that gave fewer batches in `epoch` than its plan says."""
+    if given < promised:
+        raise DataRefused(
+            f"the loader gave {given} of {promised} batches in epoch {epoch}",
+            code="loader_ended",
+            fix="let its length say how many batches it gives",
+        )

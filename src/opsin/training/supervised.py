@@ -13,6 +13,8 @@ from opsin.core.device import memory
 from opsin.core.micro_batch import MicroBatch, batches_that_fit, out_of_memory
 from opsin.tasks.guards import check_first_batch, check_labels
 from opsin.tasks.meter import Meter
+from opsin.tasks.mixing import losses as mixed_losses
+from opsin.tasks.mixing import scores as mixed_scores
 from opsin.tasks.task import Task
 from opsin.training.determinism import seed_draws
 from opsin.training.memory import parts_that_fit
@@ -175,7 +177,7 @@ class SupervisedStep(Step):
             check_first_batch(self.task, self.module, outputs, part)
             self._checked = True
         check_labels(self.task, outputs, part)
-        losses = self.task.loss(outputs, part)
+        losses = mixed_losses(self.task, outputs, part)
         # Gradients are averaged over the processes, and each holds its share of the samples.
         total = losses.sum() / moment.samples
         if self._processes.size > 1:
@@ -185,7 +187,7 @@ class SupervisedStep(Step):
             return self._values(outputs, losses, part)
 
     def _values(self, outputs: torch.Tensor, losses: torch.Tensor, part: Batch) -> Values:
-        scores = self.task.scores(outputs, part)
+        scores = mixed_scores(self.task, outputs, part)
         return {"loss": losses.detach(), **{name: v.detach() for name, v in scores.items()}}
 
     def _undo(self, buffers: Sequence[torch.Tensor], moment: Moment) -> None:

@@ -15,7 +15,7 @@ from opsin.tasks.own import OwnTask
 
 _SPLITS = ("train", "val", "test")
 _OF_FOLDERS = {
-    **dict.fromkeys(("augment", "resize", "image_size"), "do it in the dataset"),
+    **dict.fromkeys(("augment", "resize", "image_size", "jpeg_gap"), "do it in the dataset"),
     **dict.fromkeys(("batch_size", "workers"), "give it to the DataLoader"),
     "balance": "give the DataLoader a sampler, or the loss its weights",
     "label_smoothing": "let the loss do it",

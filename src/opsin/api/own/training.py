@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from opsin.api.own.parts import Own
 from opsin.api.own.record import LOADERS, go_on, own_record, refuse_other_parts
 from opsin.api.preparation import environment
 from opsin.api.run_result import RunResult
+from opsin.core.allocator import held_memory
 from opsin.core.config import TrainConfig, differing, learning_settings, read_config, write_config
 from opsin.core.device import pick_device
 from opsin.core.errors import ModelRefused, WrongUsage
@@ -60,6 +62,8 @@ class LoaderJob:
     plain: dict[str, OwnLoader]
     progress: Progress
     processes: Processes = ALONE
+    epoch_s: float | None = None
+    validation_s: float = 0.0
 
     @property
     def data_identity(self) -> dict[str, Any]:
@@ -170,6 +174,11 @@ def _refuse_differences(job: LoaderJob, saved: Saved) -> None:
 
 
 def _run(job: LoaderJob, saved: Saved | None) -> RunResult:
+    with held_memory() if job.config.tune else nullcontext():
+        return _trained(job, saved)
+
+
+def _trained(job: LoaderJob, saved: Saved | None) -> RunResult:
     if saved:
         torch.set_num_threads(saved.state["threads"])
     for line in _plan_lines(job):

@@ -13,11 +13,13 @@ _SAYS = {
     "first_frame": "animated or of several pages: the first frame is used",
     "mode_converted": "converted to 8-bit RGB",
     "exif_unreadable": "with damaged EXIF data, taken as upright",
+    "extra_bytes": "with bytes that belong to nothing; a part may be damaged",
 }
 
 
 def check(scanned: ScannedData) -> Iterator[Finding]:
-    """`modes` (how many of each), `rotated`, `first_frame`, `mode_converted`, `exif_unreadable`.
+    """`modes` (how many of each), `rotated`, `first_frame`, `mode_converted`, `exif_unreadable`,
+    `extra_bytes`.
 
     The three channels of every picture mean the same after this, so it is information only; but
     frames that are never looked at are worth a warning.

@@ -44,6 +44,7 @@ const NOTES = {
   rotated: "The picture was turned upright, as the camera noted.",
   mode_converted: "The colours were converted to plain RGB.",
   exif_unreadable: "The picture's camera data is damaged; it was taken as upright.",
+  extra_bytes: "The file holds bytes that belong to nothing; a part of it may be damaged.",
 };
 
 function noteText({ code, message }) {

@@ -1,0 +1,54 @@
+"""What the parts of a run took, kept for the forecast of the next one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from opsin.api.job import Job
+from opsin.core.device import peak_process_bytes
+from opsin.core.machine_record import recall, remember
+
+END = {"evaluate": 0.0, "bundle": 6.0, "report": 2.5}
+"""Seconds of the end of a run on a machine that has not seen one: a small network, two cores."""
+END_BYTES = 900_000_000
+"""What a process that exports and draws comes to, with a small network."""
+
+
+class Spent:
+    """Seconds by part: `with spent.on("bundle")`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def on(self, part: str) -> Iterator[None]:
+        """Count what the context takes."""
+        begin = time.monotonic()
+        yield
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.monotonic() - begin
+
+    def keep(self, job: Job) -> None:
+        """Remember them for runs like this one on this machine."""
+        if job.config.cache:
+            remember("parts", _key(job), self.seconds | {"peak_bytes": peak_process_bytes()})
+
+
+def last_time(job: Job) -> Mapping[str, Any]:
+    """Seconds of `evaluate`, `bundle`, `report` and `peak_bytes` of the last run like `job` here;
+    those parts that nobody knows are guessed.
+    """
+    known = (recall("parts", _key(job)) if job.config.cache else None) or {}
+    return {**END, "peak_bytes": END_BYTES, **known}
+
+
+def _key(job: Job) -> dict[str, Any]:
+    config = job.config
+    return {
+        "model": config.model,
+        "input_px": list(job.plan.design.spec.size_px),
+        "pictures": sum(loader.size for loader in job.plain.values()),
+        "parts": [config.bundle, config.report],
+    }

@@ -1,0 +1,51 @@
+"""One thread that prepares the next batch while the step works on this one."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+DEPTH = 2
+"""Batches in advance."""
+
+
+def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """`make(item)` for each, in order, up to `DEPTH` of them made beforehand by another thread.
+
+    With one core it would only take turns with the step, so there nothing is made beforehand.
+    What `make` raises is raised where its turn comes.
+    """
+    if cores() < 2:
+        yield from map(make, items)
+        return
+    waiting: deque[Future[Made]] = deque()
+    pool = ThreadPoolExecutor(1, "opsin-batches")
+    try:
+        # One core for it: a team of its own would be in the way of the step's. torch makes the
+        # number that of all later threads too, which is taken back.
+        threads = torch.get_num_threads()
+        pool.submit(torch.set_num_threads, 1).result()
+        torch.set_num_threads(threads)
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > DEPTH:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -13,6 +13,7 @@ from opsin.data.pixel_key import SOURCES, described
 
 SRC = Path(pixel_key.__file__).parents[1]
 WITHOUT_PIXELS = {
+    "core/allocator.py",
     "core/errors.py",
     "core/extras.py",
     "core/files.py",

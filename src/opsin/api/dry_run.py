@@ -95,7 +95,7 @@ def _dry_run(config: TrainConfig, progress: Progress) -> DryRun:
     job = trial_job(config, progress)
     progress.step("trying a step", 0, 1)
     with tuned(job, write=False) as tuning:
-        found = measured(tuning.job)
+        found = measured(tuning, anew=True)
         plan = plan_lines(tuning.job, [f"tuned  {tuning.line}"])
         settled = tuning.job.config
     progress.step("trying a step", 1, 1)

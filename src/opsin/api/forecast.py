@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 
 from opsin.api.job import Job
 from opsin.api.spent import last_time
-from opsin.api.tuning import trial_step
+from opsin.api.tuning import Tuning, trial_step
 from opsin.core.batch import Batch
+from opsin.core.config import TrainConfig
 from opsin.core.device import process_bytes
 from opsin.core.words import duration, size
 from opsin.training.memory import losses_of, step_memory
@@ -22,8 +25,10 @@ STEPS = 6
 LIMIT_S = 3.0
 LIMIT_FRAC = 0.03
 """Of the steps that are foretold; two of them are always tried."""
-HEAD_STEP_S = 0.0015
-"""A step of a linear head on features, or its share of solving it."""
+SOLVE_S = 1.0
+"""To load what solves a linear head, and to solve a small one."""
+METRICS_S = 0.8
+"""To load what computes the metrics."""
 
 
 @dataclass(frozen=True)
@@ -55,76 +60,120 @@ class Forecast:
         )
 
 
-def forecast(job: Job) -> Forecast | None:
+def forecast(tuning: Tuning) -> Forecast | None:
     """`measured` where it leaves no trace and does not fail: training will say why. None for
     somebody's own model or loss, which may remember what cannot be put back, and for several
     processes.
     """
+    job = tuning.job
     if job.processes.size > 1 or job.plan.own.model is not None or job.plan.own.loss is not None:
         return None
     try:
-        return measured(job)
+        return measured(tuning)
     except Exception:
         return None
 
 
-def measured(job: Job) -> Forecast:
-    """By some steps as the loop takes them and some batches of a validation, whose weights nobody
-    keeps; early stopping is not foreseen. Raises what training would raise in its first step.
+def measured(tuning: Tuning, *, anew: bool = False) -> Forecast:
+    """By what the last run like this one took on this machine; else by the steps that were timed
+    to choose the settings, else, and with `anew`, by some more, whose weights nobody keeps. Early
+    stopping is not foreseen. Raises what training would raise in its first step.
     """
-    config, known = job.config, last_time(job)
-    alone = config.freeze and not config.fine_tune
-    steps, val = len(job.learning.plan(1)), job.plain["val"]
+    job = tuning.job
     with trial_step(job) as step:
-        if alone:
-            step_s, needs, at_once, before = 0.0, 0, config.batch_size, process_bytes()
-        else:
-            step_s, needs, at_once, before = _time_steps(job, step, steps * config.epochs)
-        step.evaluate_mode()
-        validation_s = _time_validation(job, step)
-    ask_s = validation_s / max(1, val.size)
-    train_s = epoch_s = HEAD_STEP_S * steps
-    if alone:
-        step_s = ask_s * config.batch_size
+        timed = _time(job, step, tuning, anew)
+    known, config = timed.known, job.config
+    if _head_alone(config):
+        train_s = epoch_s = known.get("train", _features_s(job, timed) + SOLVE_S)
     else:
-        epoch_s = step_s * steps + validation_s
+        epoch_s = known.get("epoch_s", timed.epoch_s)
         train_s = epoch_s * config.epochs
-    if config.freeze:  # features first, then a head
-        views = 1 if str(config.augment) == "none" else config.views
-        train_s += ask_s * (job.learning.size * views + val.size)
-        train_s += HEAD_STEP_S * steps * config.epochs
-    end_s = ask_s * sum(loader.size for loader in job.plain.values())
+        if config.freeze:
+            train_s += _features_s(job, timed) + SOLVE_S
+    asked = sum(loader.size for loader in job.plain.values())
+    if _head_alone(config) and config.augment == "none":  # the others have been asked by then
+        asked -= job.plain["train"].size + job.plain["val"].size
+    end_s = known.get("evaluate", timed.ask_s * asked + METRICS_S)
     end_s += known["bundle"] * config.bundle + known["report"] * config.report
-    peak = before + needs
-    if config.bundle or config.report:
-        peak = max(peak, int(known["peak_bytes"]))
-    return Forecast(step_s, validation_s, epoch_s, train_s, end_s, needs, peak, at_once)
+    peak = max(timed.before + timed.needs, known.get("peak_bytes", 0))
+    return Forecast(
+        timed.step_s,
+        timed.validation_s,
+        epoch_s,
+        train_s,
+        end_s,
+        timed.needs,
+        int(peak),
+        timed.at_once,
+    )
 
 
-def _time_steps(job: Job, step: SupervisedStep, steps: int) -> tuple[float, int, int, int]:
+@dataclass(frozen=True)
+class _Timed:
+    known: Mapping[str, Any]
+    step_s: float
+    steps: int
+    validation_s: float
+    ask_s: float
+    needs: int
+    before: int
+    at_once: int
+
+    @property
+    def epoch_s(self) -> float:
+        return self.step_s * self.steps + self.validation_s
+
+
+def _time(job: Job, step: SupervisedStep, tuning: Tuning, anew: bool) -> _Timed:
+    config, known, val = job.config, last_time(job), job.plain["val"]
+    if anew:
+        known = {name: known[name] for name in ("bundle", "report", "peak_bytes")}
+    steps = len(job.learning.plan(1))
+    step_s = tuning.timings[0].step_s if tuning.timings and not anew else 0.0
+    needs, at_once, before = 0, config.batch_size, process_bytes()
+    if not _head_alone(config):
+        if not step_s and "epoch_s" not in known:
+            step_s = _time_steps(job, step, steps * config.epochs)
+        batch = next(iter(job.plain["train"].once())).to(job.plan.device)
+        needs = _needs(step, batch)
+        at_once = max(len(each) for each in step.micro.parts(batch))
+    step.evaluate_mode()
+    validation_s = 0.0 if "evaluate" in known else _time_validation(job, step)
+    if "epoch_s" in known and not step_s:
+        step_s = max(0.0, float(known["epoch_s"]) - validation_s) / max(1, steps)
+    ask_s = validation_s / max(1, val.size)
+    return _Timed(known, step_s, steps, validation_s, ask_s, needs, before, at_once)
+
+
+def _head_alone(config: TrainConfig) -> bool:
+    return config.freeze and not config.fine_tune
+
+
+def _features_s(job: Job, timed: _Timed) -> float:
+    """Seconds in which a frozen backbone is asked about everything, by a validation."""
+    views = job.config.views if job.config.augment != "none" else 1
+    return timed.ask_s * (job.learning.size * views + job.plain["val"].size)
+
+
+def _time_steps(job: Job, step: SupervisedStep, steps: int) -> float:
     """Seconds of a step of the loop, its loader included, which may prepare the next batch
-    meanwhile; bytes of a step; samples at once; bytes of the process before it.
+    meanwhile.
     """
     times: list[float] = []
-    needs = at_once = before = 0
     begin = time.perf_counter()
     while True:
         for batch in job.learning.epoch(1):
             there = batch.to(job.plan.device)
-            if not before:
-                before, needs = max(1, process_bytes()), _needs(step, there)
-                begin = time.perf_counter()
             moment = Moment(1, 1, 1, 0.0, len(there), 0)
             value = step.learn(there, moment, lambda optimizer, loss: None)["loss"]
             float(value.mean())  # waits for the device
-            at_once = at_once or max(len(each) for each in step.micro.parts(there))
             now = time.perf_counter()
             times.append(now - begin)
             begin = now
             limit = min(LIMIT_S, LIMIT_FRAC * steps * min(times))
             if len(times) > STEPS or (len(times) > 1 and sum(times) > limit):
                 # The first one prepares what the others find.
-                return median(times[1:]), needs, at_once, before
+                return median(times[1:])
 
 
 def _needs(step: SupervisedStep, batch: Batch) -> int:

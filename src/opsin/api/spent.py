@@ -5,14 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 from opsin.api.job import Job
 from opsin.core.device import peak_process_bytes
 from opsin.core.machine_record import recall, remember
+from opsin.training.history import History
 
-END = {"evaluate": 0.0, "bundle": 6.0, "report": 2.5}
+END = {"bundle": 6.0, "report": 2.5}
 """Seconds of the end of a run on a machine that has not seen one: a small network, two cores."""
+_DECIDES = (
+    *("batch_size", "augment", "threads", "layout", "precision", "freeze", "fine_tune"),
+    *("unfreeze", "views", "head", "workers", "accumulate"),
+)
 END_BYTES = 900_000_000
 """What a process that exports and draws comes to, with a small network."""
 
@@ -30,15 +36,21 @@ class Spent:
         yield
         self.seconds[part] = self.seconds.get(part, 0.0) + time.monotonic() - begin
 
-    def keep(self, job: Job) -> None:
-        """Remember them for runs like this one on this machine."""
-        if job.config.cache:
-            remember("parts", _key(job), self.seconds | {"peak_bytes": peak_process_bytes()})
+    def keep(self, job: Job, history: History) -> None:
+        """Remember them for runs like this one on this machine, and what an epoch took."""
+        if not job.config.cache:
+            return
+        found = self.seconds | {"peak_bytes": peak_process_bytes()}
+        times = [record.seconds for record in history.records[1:]]  # the first one warms up
+        if times:
+            found["epoch_s"] = median(times)
+        remember("parts", _key(job), found)
 
 
 def last_time(job: Job) -> Mapping[str, Any]:
     """Seconds of `evaluate`, `bundle`, `report` and `peak_bytes` of the last run like `job` here;
-    those parts that nobody knows are guessed.
+    those parts that nobody knows are guessed. `epoch_s`, `train` and `evaluate` only where they are
+    known.
     """
     known = (recall("parts", _key(job)) if job.config.cache else None) or {}
     return {**END, "peak_bytes": END_BYTES, **known}
@@ -46,7 +58,7 @@ def last_time(job: Job) -> Mapping[str, Any]:
 
 def _key(job: Job) -> dict[str, Any]:
     config = job.config
-    return {
+    return {name: getattr(config, name) for name in _DECIDES} | {
         "model": config.model,
         "input_px": list(job.plan.design.spec.size_px),
         "pictures": sum(loader.size for loader in job.plain.values()),

@@ -46,7 +46,7 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
 
 def _run(tuning: Tuning, resume_from: Saved | None) -> RunResult:
     job, spent = tuning.job, Spent()
-    expected = None if resume_from else forecast(job)
+    expected = None if resume_from else forecast(tuning)
     if expected:
         job = replace(job, epoch_s=expected.epoch_s, validation_s=expected.validation_s)
     more = [f"tuned  {tuning.line}", *([f"time   {expected.sentence()}"] if expected else [])]
@@ -75,7 +75,8 @@ def _run(tuning: Tuning, resume_from: Saved | None) -> RunResult:
         stop.check("before the report")
         with spent.on("report"):
             html = _report(job, table) if job.config.report else None
-        spent.keep(job)
+        if not resume_from:
+            spent.keep(job, history)
     best = history.best
     return RunResult(job.run.path, report, best.epoch if best else 0, bundle, html)
 

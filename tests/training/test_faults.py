@@ -518,7 +518,13 @@ def test_a_run_that_ended_is_not_trained_again_over_its_results(photos: Path) ->
 
 
 def test_a_longer_second_stage_counts_right(photos: Path) -> None:
-    more = {"model": "lenet", "fine_tune": True, "epochs": 2, "schedule": "cosine"}
+    more = {
+        "model": "lenet",
+        "fine_tune": True,
+        "head": "trained",
+        "epochs": 2,
+        "schedule": "cosine",
+    }
     folder = train(photos, **settings(photos, "a", **more)).path
     lines = Lines()
     resume(folder, epochs=3, progress=lines)

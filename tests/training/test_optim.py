@@ -21,6 +21,7 @@ from opsin.training.optim import (
     parameter_groups,
     set_rate,
 )
+from opsin.training.snapshot import pack_optimizer, unpack_optimizer
 
 THEIRS: dict[str, Any] = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.1, fused=True),
@@ -245,16 +246,13 @@ def test_goes_on_from_plain_states_with_the_same_bits(name: str) -> None:
 
     whole, optimizer = made()
     steps(whole, optimizer, range(3))
-    full = optimizer.state_dict()
-    plain = {
-        key: {name: torch.as_tensor(value).contiguous().clone() for name, value in kept.items()}
-        for key, kept in full["state"].items()
-    }
+    state, tensors = pack_optimizer(optimizer)
+    plain = {name: value.contiguous().clone() for name, value in tensors.items()}
     weights = {key: value.clone() for key, value in whole.state_dict().items()}
     steps(whole, optimizer, range(3, 6))
     again, other = made()
     again.load_state_dict(weights)
-    other.load_state_dict({"state": plain, "param_groups": full["param_groups"]})
+    unpack_optimizer(other, state, plain)
     steps(again, other, range(3, 6))
     for one, two in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, two)

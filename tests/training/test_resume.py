@@ -60,7 +60,7 @@ def damage(path: Path) -> None:
 
 def test_a_damaged_newest_checkpoint_costs_some_steps(photos: Path) -> None:
     """In the first epoch of fine-tuning, whose best weights are another stage's."""
-    settings = {"model": "lenet", "fine_tune": True, "epochs": 2}
+    settings = {"model": "lenet", "fine_tune": True, "head": "trained", "epochs": 2}
     whole = run(photos, "whole", **settings)
     broken = cut(photos, "broken", "epoch 3/4", **settings)
     newest = sorted(broken.glob("checkpoints/step-*"))[-1]

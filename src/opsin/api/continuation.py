@@ -56,6 +56,9 @@ def longer(
         write_config(run.config, config)
     if saved is None or wanted == before:
         return config, saved
+    if saved.state["learner"]["own"].get("choice") and not config.fine_tune:
+        say("the head is solved, which knows no epochs: there is nothing to go on with")
+        return config, saved
     position, history = saved.state["position"], saved.state["history"]
     stage = history[-1]["stage"] if history else ""
     done = sum(row["stage"] == stage for row in history)

@@ -88,7 +88,8 @@ def measure(training: Training, bench: Bench, row: Row) -> None:
     sides = {name: Side() for name in (OURS, FIRST, *training.targets)}
     for number in range(bench.rounds + 1):
         warming = number == 0
-        seed, length = max(0, number - 1), 1 if warming else epochs
+        # A seed of no round: its features would be found again.
+        seed, length = (1000, 1) if warming else (number - 1, epochs)
         here = bench.work / row.name / str(number)
         here.mkdir(parents=True, exist_ok=True)
         ours = _ours(training, bench, here / "ours", f"{row.name}-warm", seed, length)

@@ -21,7 +21,7 @@ import onnxruntime
 from processes import PYTHON
 
 from opsin.bundle.load import load_bundle
-from opsin.bundle.session import usable_cores
+from opsin.core.cores import usable_cores
 
 SPINNING, SPIN_US = "session.intra_op.allow_spinning", "session.intra_op.spin_duration_us"
 CORES = usable_cores()

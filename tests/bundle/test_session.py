@@ -12,7 +12,8 @@ import pytest
 
 from opsin.bundle.load import load_bundle
 from opsin.bundle.predictor import Predictor
-from opsin.bundle.session import open_session, usable_cores
+from opsin.bundle.session import open_session
+from opsin.core.cores import usable_cores
 from opsin.testing.bundles import tiny_bundle
 
 

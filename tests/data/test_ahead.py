@@ -7,10 +7,11 @@ import threading
 import pytest
 import torch
 
+from opsin.core.cores import usable_cores
 from opsin.data import ahead as module
-from opsin.data.ahead import DEPTH, ahead, cores
+from opsin.data.ahead import DEPTH, ahead
 
-pytestmark = pytest.mark.skipif(cores() < 2, reason="needs two cores")
+pytestmark = pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
 
 
 def test_in_order_in_another_thread_and_not_too_far() -> None:
@@ -60,6 +61,6 @@ def test_the_caller_keeps_its_threads() -> None:
 
 
 def test_with_one_core_everything_is_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "cores", lambda: 1)
+    monkeypatch.setattr(module, "usable_cores", lambda: 1)
     names = list(ahead(lambda _: threading.current_thread().name, range(3)))
     assert set(names) == {threading.current_thread().name}

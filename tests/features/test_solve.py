@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from opsin.core.batch import Batch
-from opsin.features.solve import TOLERANCE, Solution, judge, solve
+from opsin.features.solve import GRID, TOLERANCE, Solution, judge, solve
 from opsin.tasks.classification import Classification
 
 
@@ -155,3 +155,19 @@ def test_somebody_may_stop_it() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         both(3, on_step=stop)
+
+
+def test_by_accuracy_a_head_that_learns_is_found_behind_many_that_do_not() -> None:
+    """The strongest regularisations all say the commonest class, and are equally right."""
+    draw = np.random.default_rng(3)
+    targets = (np.arange(300) % 5 == 0).astype(np.int64)
+    features = draw.normal(size=(300, 84)) + targets[:, None] * 0.35
+    held = (np.arange(200) % 5 == 0).astype(np.int64)
+    held_features = draw.normal(size=(200, 84)) + held[:, None] * 0.35
+    found = solve(features, targets, held_features, held, 2, by="accuracy")
+    assert len(found.tried) == len(GRID)
+    assert max(each.accuracy for each in found.tried) > 0.9
+    chosen = next(each for each in found.tried if each.c == found.c)
+    assert chosen.accuracy == max(each.accuracy for each in found.tried)
+    commonest = 1 - held.mean()
+    assert [each.accuracy for each in found.tried[:5]] == pytest.approx([commonest] * 5)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 import torch
 
+from opsin.api.fit import job_stages
 from opsin.api.job import Job
 from opsin.api.spent import last_time
 from opsin.api.tuning import Tuning, trial_step
 from opsin.core.batch import Batch
 from opsin.core.config import TrainConfig
 from opsin.core.device import process_bytes
+from opsin.core.progress import Silent
 from opsin.core.words import duration, size
+from opsin.features.extract import AllAtOnce, FeatureLoader
+from opsin.training.interrupt import StopRequest
 from opsin.training.memory import losses_of, step_memory
 from opsin.training.step import Moment
 from opsin.training.supervised import SupervisedStep
@@ -55,7 +59,7 @@ class Forecast:
     def sentence(self) -> str:
         """For the plan."""
         return (
-            f"about {duration(self.total_s)} ({duration(self.train_s)} to train, "
+            f"about {duration(self.total_s)} from here ({duration(self.train_s)} to train, "
             f"{self.step_s * 1e3:.3g} ms a step), memory about {size(self.peak_bytes)}"
         )
 
@@ -84,12 +88,13 @@ def measured(tuning: Tuning, *, anew: bool = False) -> Forecast:
         timed = _time(job, step, tuning, anew)
     known, config = timed.known, job.config
     if _head_alone(config):
-        train_s = epoch_s = known.get("train", _features_s(job, timed) + SOLVE_S)
+        train_s = epoch_s = _features_s(job, timed) + SOLVE_S
     else:
         epoch_s = known.get("epoch_s", timed.epoch_s)
         train_s = epoch_s * config.epochs
         if config.freeze:
             train_s += _features_s(job, timed) + SOLVE_S
+    train_s = min(train_s, config.max_time or train_s)
     asked = sum(loader.size for loader in job.plain.values())
     if _head_alone(config) and config.augment == "none":  # the others have been asked by then
         asked -= job.plain["train"].size + job.plain["val"].size
@@ -138,7 +143,8 @@ def _time(job: Job, step: SupervisedStep, tuning: Tuning, anew: bool) -> _Timed:
         needs = _needs(step, batch)
         at_once = max(len(each) for each in step.micro.parts(batch))
     step.evaluate_mode()
-    validation_s = 0.0 if "evaluate" in known else _time_validation(job, step)
+    skips = "evaluate" in known and "epoch_s" in known and not config.freeze
+    validation_s = 0.0 if skips else _time_validation(job, step)
     if "epoch_s" in known and not step_s:
         step_s = max(0.0, float(known["epoch_s"]) - validation_s) / max(1, steps)
     ask_s = validation_s / max(1, val.size)
@@ -150,9 +156,18 @@ def _head_alone(config: TrainConfig) -> bool:
 
 
 def _features_s(job: Job, timed: _Timed) -> float:
-    """Seconds in which a frozen backbone is asked about everything, by a validation."""
-    views = job.config.views if job.config.augment != "none" else 1
-    return timed.ask_s * (job.learning.size * views + job.plain["val"].size)
+    """Seconds in which a frozen backbone is asked, by a validation: about what is not kept yet, or
+    in every epoch about everything where nothing is kept.
+    """
+    head = job_stages(replace(job, progress=Silent()), StopRequest())[0]
+    loaders = [head.train.features if isinstance(head.train, AllAtOnce) else head.train, head.val]
+    left = 0
+    for loader in loaders:
+        if isinstance(loader, FeatureLoader):
+            left += loader.left_to_ask
+        else:
+            left += loader.size * head.epochs
+    return timed.ask_s * left
 
 
 def _time_steps(job: Job, step: SupervisedStep, steps: int) -> float:

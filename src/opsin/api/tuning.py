@@ -157,8 +157,9 @@ def _timings(
                 default,
                 run,
                 limit=limit,
+                # Features are kept by their layout: a probe that changed its mind would lose them.
                 layouts=["contiguous", "channels_last"]
-                if layouts and asked.layout == "auto"
+                if layouts and asked.layout == "auto" and not _only_features(asked)
                 else (),
                 precisions=["float32", "bfloat16"]
                 if asked.precision == "auto" and has_bfloat16()

@@ -22,14 +22,12 @@ all 32 at once 45.2 41.0. At 64 px (TinyVGG) 1 and 32 are alike. Hence `pictures
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
+
+from opsin.core.cores import usable_cores
 
 PIXELS_AT_ONCE = 4 * 224 * 224
 """Of all pictures in one call; the cost of a call is that of much fewer."""
-
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def open_session(graph: bytes, *, threads: int = 0) -> Any:
@@ -61,26 +59,3 @@ def pictures_at_once(size_px: tuple[int, int]) -> int:
     """
     height, width = size_px
     return max(1, PIXELS_AT_ONCE // (height * width))
-
-
-def usable_cores(quota: Path = _QUOTA) -> int:
-    """Cores that this process may keep busy: those it may run on, and no more than the time that
-    its container is given (`quota`: the file `cpu.max` of cgroup v2); at least 1.
-
-    The service asks its model about one picture at a time, in one process, so all of them are for
-    that one call.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return max(1, min(cores, _cores_of(quota) or cores))
-
-
-def _cores_of(quota: Path) -> int | None:
-    """`50000 100000` is half a core, of which there is at least one; None for no limit."""
-    try:
-        allowed, period = quota.read_text("ascii").split()
-        return max(1, int(allowed) // int(period))
-    except (OSError, ValueError, ZeroDivisionError):  # "max 100000", or no such file
-        return None

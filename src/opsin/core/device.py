@@ -17,6 +17,7 @@ PACKAGES = [
     "opsin",
     "numpy",
     "pillow",
+    "simplejpeg",
     "onnxruntime",
     "pydantic",
     "fastapi",

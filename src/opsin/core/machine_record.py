@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ def recall(kind: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
     whole = _whole(kind, key)
     try:
         found = read_json(_path(kind, whole))
+        os.utime(_path(kind, whole))  # last used: now
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or found.get("key") != whole:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+
+from opsin.core.cores import usable_cores
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -23,7 +24,7 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
     With one core it would only take turns with the step, so there nothing is made beforehand.
     What `make` raises is raised where its turn comes.
     """
-    if cores() < 2:
+    if usable_cores() < 2:
         yield from map(make, items)
         return
     waiting: deque[Future[Made]] = deque()
@@ -42,10 +43,3 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from opsin.core.config import TrainConfig
+from opsin.core.cores import usable_cores
 from opsin.core.errors import DataRefused
 from opsin.core.finding import Finding, worst_first
 from opsin.core.preprocess import PreprocessSpec
@@ -23,6 +24,8 @@ from opsin.data.scan import scan
 from opsin.data.splits import Item, Split, split_items
 
 Steps = Callable[[int, int], None]
+MOST_WORKERS = 16
+"""Beyond it, handing pictures over keeps this process busy."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,16 @@ def take_in(
     index: Index,
     *,
     store: PixelStore | None = None,
-    workers: int = 2,
+    workers: int | None = None,
     on_file: Steps | None = None,
     write: bool = True,
 ) -> Intake:
     """Look at every file once, and keep its prepared pixels in `store` when there is one.
 
     Files that the store knows are not opened. Of several processes that do the same, one should
-    `write` what was decoded for later runs.
+    `write` what was decoded for later runs. `workers`: processes that decode, else one a core.
     """
+    workers = workers or min(MOST_WORKERS, usable_cores())
     if store is None:
         files = [(row.source_id, row.path) for row in index.rows]
         records = scan(files, progress=on_file, workers=workers)

@@ -108,6 +108,17 @@ class FeatureLoader:
             self._features[number] = self._stored(number)
         return self._features[number]
 
+    @property
+    def left_to_ask(self) -> int:
+        """Pictures about which the backbone has still to be asked, views counted."""
+        store, left = self._asking.store, 0
+        for number in range(self.views):
+            known = number in self._features
+            if not known and store is not None and self._contents is not None:
+                known = store.has(self._key(number, self._contents))
+            left += 0 if known else self.size
+        return left
+
     def _batch(self, inputs: torch.Tensor, rows: Sequence[int], filler: bool) -> Batch:
         data = self._loader.dataset
         targets = self._collate_targets([data.targets[row] for row in rows])

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,15 @@ from opsin.core.cache_dir import cache_dir
 from opsin.core.device import versions
 from opsin.core.errors import NoRoom
 from opsin.core.files import disk_free, sha256_bytes, write_bytes
+from opsin.core.version import code_hash
 from opsin.core.words import size
 
 FORMAT = 1
 FREE_FRAC = 0.25
 """A file takes at most this share of the disk that is free."""
 _NAME = "features"
-_DECIDING = ("opsin", "numpy", "pillow", "simplejpeg", "torch", "torchvision", "timm")
-"""Packages whose version may change the bits."""
+_DECIDING = ("numpy", "pillow", "simplejpeg", "torch", "torchvision", "timm")
+"""Packages whose version may change the bits; of opsin the code itself counts."""
 
 
 class FeatureStore:
@@ -56,6 +59,7 @@ class FeatureStore:
                 if sha256_bytes(data)[:16] == path.name.split(".")[1]:
                     found = load(data)[_NAME]
                     if len(found) == rows:
+                        os.utime(path)  # last used: now
                         return found
             except OSError:
                 continue
@@ -93,6 +97,10 @@ class FeatureStore:
             return False
         return True
 
+    def has(self, key: str) -> bool:
+        """Whether there is a file of `key`, whole or not."""
+        return bool(self._files(key))
+
     def _files(self, key: str) -> list[Path]:
         try:
             return sorted(self.folder.glob(f"{key}.*.safetensors"))
@@ -123,10 +131,16 @@ def features_key(
         else "",
         "threads": torch.get_num_threads(),
         "versions": {name: installed.get(name) for name in _DECIDING},
+        "code": _code(),
         "contents": list(contents),
         **deciding,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@cache
+def _code() -> str:
+    return code_hash()
 
 
 def hash_of(module: nn.Module, name: str = "") -> str:

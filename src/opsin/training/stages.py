@@ -34,6 +34,10 @@ MEMORY_FRAC = 0.25
 """Stored activations take at most this share of the machine's memory. Of all of it, not of what is
 free: else a resumed run could go another way than the one it goes on with."""
 
+SOLVING = 7
+"""What a head that is solved takes, in sizes of the features: they, all views of them as one, and
+what standardising and the search hold (measured: 4 to 5)."""
+
 Steps = Callable[[int, int], None]
 
 
@@ -132,7 +136,10 @@ class _Makes:
             mixes=self.train.dataset.augmenter.mixes,
             processes=self.around.processes,
         )
-        stored = self._stored(model.backbone, model.head.in_features * 4, "features")
+        features = model.head.in_features * 4
+        if not why and not self._fits(self._total(features * SOLVING)):
+            why = "solving would take more than a quarter of the memory"
+        stored = self._stored(model.backbone, features, "features")
         why = why or ("" if stored else "the features are too large to be kept")
         if why and config.head == "solved":
             raise WrongUsage(
@@ -189,6 +196,19 @@ class _Makes:
             "fine-tune", tail, learning, loaders=stored, lr=gentle, frozen=frozen, whole=model
         )
 
+    @property
+    def _views(self) -> int:
+        return self.config.views if self.config.augment != "none" else 1
+
+    def _total(self, each: int) -> int:
+        """Bytes of all pictures in all views, at `each`."""
+        return each * (self.train.size * self._views + self.val.size)
+
+    @staticmethod
+    def _fits(total: int) -> bool:
+        limit = memory()[0]
+        return not limit or total <= MEMORY_FRAC * limit
+
     def _activations(self, parts: Cut) -> tuple[FeatureLoader, FeatureLoader] | None:
         if not parts.front_computes:
             return None
@@ -206,13 +226,12 @@ class _Makes:
         if self.train.dataset.augmenter.mixes:
             self._say(f"pictures are mixed with others: {what} are computed in every step")
             return None
-        views = config.views if config.augment != "none" else 1
-        total, limit = needed * (self.train.size * views + self.val.size), memory()[0]
-        if limit and total > MEMORY_FRAC * limit:
-            of = f" of {views} views" if views > 1 else ""
+        total = self._total(needed)
+        if not self._fits(total):
+            of = f" of {self._views} views" if self._views > 1 else ""
             self._say(
-                f"{what}{of} would take {size(total)}, and a quarter of {size(limit)} is allowed: "
-                "they are computed in every step"
+                f"{what}{of} would take {size(total)}, and a quarter of {size(memory()[0])} is "
+                "allowed: they are computed in every step"
             )
             return None
         asked = asking(config, around)
@@ -222,7 +241,7 @@ class _Makes:
                 each,
                 self.task.collate,
                 asked,
-                views=views,
+                views=self._views,
                 contents=around.contents(each),
                 name=config.model if what == "features" else f"{config.model} {config.unfreeze}",
             )
@@ -238,6 +257,8 @@ def asking(config: TrainConfig, around: Surroundings) -> Asking:
         around.device,
         precision=precision.name,
         autocast=precision.autocast,
+        # A probe of the layout would find the same: what is asked once keeps the faster one.
+        channels_last=config.layout != "contiguous",
         store=FeatureStore(say=around.say) if config.cache else None,
         on_batch=around.on_features,
         say=around.say,

@@ -56,6 +56,7 @@ class TimeBudget(Callback):
         self._said = False
         self._stage = ""
         self._planned: int | None = None
+        self._asked = 0
         self._marks = [0.0, 0.0, 0.0]  # when the epoch began, its first step ended, its last did
         self._steps = 0
         self._until = seconds
@@ -69,6 +70,7 @@ class TimeBudget(Callback):
             "seconds": self._used(),
             "stage": self._stage,
             "planned": self._planned,
+            "asked": self._asked,
             "marks": list(self._marks),
             "steps": self._steps,
             "until": self._until,
@@ -81,6 +83,7 @@ class TimeBudget(Callback):
         self._before = state["seconds"]
         self._stage = state.get("stage", "")
         self._planned = state.get("planned")
+        self._asked = state.get("asked", 0)
         self._marks = list(state.get("marks", self._marks))
         self._steps = state.get("steps", 0)
         self._until = state.get("until", self.seconds)
@@ -95,11 +98,15 @@ class TimeBudget(Callback):
         """What is planned: of a new stage by the forecast, else what was planned before."""
         if start.stage != self._stage:
             self._stage, self._planned, self._took = start.stage, start.in_stage, []
+            self._asked = start.in_stage
             self._marks = [self._used()] * 3
             share = start.in_stage / max(1, start.epochs - len(start.history.records))
             self._until = self._used() + (self.seconds - self._used()) * share
             if self._epoch_s is not None:
                 self._plan(0, self._epoch_s)
+        elif self._planned == self._asked and start.in_stage > self._asked:
+            # A run that had time for all its epochs goes on for more.
+            self._planned = self._asked = start.in_stage
         return None if self._planned is None else Epochs(self._planned)
 
     def on_batch_end(self, end: BatchEnd) -> Answer:

@@ -93,3 +93,24 @@ def test_nothing_on_the_sheet_overlaps(tmp_path: Path) -> None:
     assert not ink[whole[0] :, 162:168].any(), "between the columns"
     second = whole[150]
     assert blank[second - 5 : second].all(), "room above the second row"
+
+
+def test_no_file_but_an_older_sheet_is_written_over(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name in ("a", "b"):
+        (data / name).mkdir(parents=True)
+        Image.new("RGB", (20, 20), (9, 9, 9)).save(data / name / "1.png")
+    before = (data / "a" / "1.png").read_bytes()
+    with pytest.raises(WrongUsage, match="inside the data folder") as caught:
+        opsin.augment(data, augment="hflip", output=data / "a" / "1.png")
+    assert caught.value.code == "output_in_data"
+    assert (data / "a" / "1.png").read_bytes() == before
+    mine = tmp_path / "mine.png"
+    mine.write_bytes(before)
+    with pytest.raises(WrongUsage, match="no sheet of opsin's"):
+        opsin.augment(data, augment="hflip", output=mine)
+    assert mine.read_bytes() == before
+    sheet = opsin.augment(data, augment="hflip", output=tmp_path / "sheet.png").path
+    first = sheet.read_bytes()
+    opsin.augment(data, augment="vflip", output=sheet)
+    assert sheet.read_bytes() != first

@@ -80,6 +80,7 @@ def augment(
     if not path.parent.is_dir():
         raise WrongUsage("no such folder", code="no_such_path", where=str(path.parent))
     index = read_index(Path(data), follow_links=follow_links, min_classes=1)
+    _refuse_others_file(path, index.root)
     spec = PreprocessSpec(size_px=(image_size, image_size))
     chosen, pictures, findings = _readable(index.rows, rows, spec, seed)
     if not chosen:
@@ -191,6 +192,27 @@ def _in_turn(rows: Sequence[Row], seed: int) -> list[Row]:
         of_class[target] = of_class.get(target, -1) + 1
         places.append((of_class[target], target, number))
     return [rows[number] for _, _, number in sorted(places)]
+
+
+def _refuse_others_file(path: Path, data: Path) -> None:
+    """A sheet takes the place of an older sheet and of nothing else."""
+    from opsin.data.augment.sheet import is_sheet
+
+    real = path.resolve()
+    if data.resolve() in real.parents:
+        raise WrongUsage(
+            "lies inside the data folder, where the sheet would be a picture of the data",
+            code="output_in_data",
+            where=str(path),
+            fix="-o augment.png",
+        )
+    if (real.exists() or path.is_symlink()) and not is_sheet(real):
+        raise WrongUsage(
+            "is there already, and no sheet of opsin's: it is left as it is",
+            code="file_exists",
+            where=str(path),
+            fix="another name with -o",
+        )
 
 
 def _check(name: str, value: int, low: int, high: int) -> None:

@@ -11,6 +11,7 @@ from opsin.api.job import Job
 from opsin.core.config import TrainConfig, why_head_learns_by_steps
 from opsin.core.printable import printable
 from opsin.core.version import version
+from opsin.core.words import plural
 from opsin.models.classifier import count_parameters
 from opsin.training.determinism import not_deterministic
 from opsin.training.stages import GENTLE
@@ -44,7 +45,7 @@ def plan_lines(job: Job, more: Sequence[str] = ()) -> list[str]:
 
 
 def _workforce(job: Job) -> str:
-    threads = f"{torch.get_num_threads()} threads"
+    threads = plural(torch.get_num_threads(), "thread")
     size = job.processes.size
     return f"{size} processes of {threads}" if size > 1 else threads
 
@@ -129,4 +130,4 @@ def _optimizer(config: TrainConfig) -> str:
 
 def _deeper(config: TrainConfig) -> str:
     layers = f"the layers from {config.unfreeze} on" if config.unfreeze else "all layers"
-    return f"then {config.epochs} epochs at {config.lr * GENTLE:g}, {layers}"
+    return f"then {plural(config.epochs, 'epoch')} at {config.lr * GENTLE:g}, {layers}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,7 +53,12 @@ def last_time(job: Job) -> Mapping[str, Any]:
     those parts that nobody knows are guessed. `epoch_s`, `train` and `evaluate` only where they are
     known.
     """
-    known = (recall("parts", _key(job)) if job.config.cache else None) or {}
+    found = (recall("parts", _key(job)) if job.config.cache else None) or {}
+    known = {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, int | float) and 0 <= value < math.inf
+    }
     return {**END, "peak_bytes": END_BYTES, **known}
 
 

@@ -95,6 +95,8 @@ def _settled(job: Job, held: str) -> Tuning:
     source = "the default"
     if cpu and job.config.tune and alone and ours:
         timings, source = _timings(job, default, layouts=layouts, held=held)
+        if len(timings) < 2:  # no time was left to try another
+            source = "the default"
     chosen = timings[0].choice if timings else default
     apply(chosen, job.model)
     config = job.config.model_copy(

@@ -59,7 +59,10 @@ def cut(backbone: nn.Module, layer: str) -> Cut | None:
     if graph is None:
         return None
     try:
-        return _parts(backbone, graph, layer)
+        parts = _parts(backbone, graph, layer)
+        if not any(True for _ in parts.tail.parameters()):
+            raise NotCut("no layer from there on has weights")
+        return parts
     except NotCut as error:
         names = allowed(backbone)
         nearest = near(layer, names) or names

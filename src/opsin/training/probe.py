@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -43,9 +44,14 @@ class Timing:
 
 
 def timing_from(value: dict[str, Any]) -> Timing:
-    """Raises `KeyError`, `TypeError` for what `to_dict` did not make."""
+    """Raises `KeyError`, `TypeError`, `ValueError` for what `to_dict` did not make."""
     choice = Choice(int(value["threads"]), value["layout"], value["precision"])
-    return Timing(choice, float(value["step_s"]), int(value["times"]))
+    timing = Timing(choice, float(value["step_s"]), int(value["times"]))
+    known = choice.layout in ("contiguous", "channels_last")
+    known &= choice.precision in ("float32", "bfloat16", "float16")
+    if not known or choice.threads < 1 or not 0 <= timing.step_s < math.inf:
+        raise ValueError(f"no timing: {value}")
+    return timing
 
 
 def probe(

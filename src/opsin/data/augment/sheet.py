@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from opsin.core.printable import printable
 
+SOFTWARE = "opsin augment"
+"""Written into each sheet, so that it is known for one."""
 FONT_PX = 12
 LINE_PX = 15
 GAP_PX = 10
@@ -60,7 +63,9 @@ def draw_sheet(rows: Sequence[Sequence[Cell]], *, title: str) -> bytes:
                 pen.text(place, line, FAINT if column else INK, font)
         top += tall + 4 + text_px
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    mark = PngInfo()
+    mark.add_text("Software", SOFTWARE)
+    sheet.save(buffer, "PNG", pnginfo=mark)
     return buffer.getvalue()
 
 
@@ -94,3 +99,12 @@ def _wrapped(parts: Sequence[str], width_px: int, font: Font) -> list[str]:
                 word = word[cut:]
             lines.append(word)
     return lines
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether the file at `path` was drawn by `draw_sheet`."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return picture.info.get("Software") == SOFTWARE
+    except (OSError, ValueError, SyntaxError):
+        return False

@@ -37,8 +37,9 @@ class EpochLines(Callback):
         mark = " ↑" if end.history.best is record else ""
         recent = [each.seconds for each in end.history.of_stage(record.stage)[-RECENT:]]
         left = median(recent) * (end.epochs - record.epoch)
+        # A solved head, at no rate, says nothing of the epochs of the next stage.
+        eta = f"  eta {duration(left)}" if record.lr or not left else ""
         stage = f"  [{record.stage}]" if record.stage != "train" else ""
         self.progress.line(
-            "  ".join(shown)
-            + f"{mark}  lr {record.lr:g}  {duration(record.seconds)}  eta {duration(left)}{stage}"
+            "  ".join(shown) + f"{mark}  lr {record.lr:g}  {duration(record.seconds)}{eta}{stage}"
         )

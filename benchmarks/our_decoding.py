@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from opsin.core.allocator import hold_memory
 from opsin.core.preprocess import PreprocessSpec
 from opsin.data.decode import decode, read_picture
 
@@ -28,6 +29,7 @@ def main() -> None:
         return
     gap, listed, size, pixels = float(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    hold_memory()  # as the processes that decode do
     named: dict[str, Any] = {"jpeg_gap": gap} if gap else {}
     spec = PreprocessSpec(size_px=(size, size), **named)
     how: dict[str, Any] = {"spec": spec} if gap else {}

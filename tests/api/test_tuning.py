@@ -211,3 +211,18 @@ def test_a_time_limit_is_kept_by_a_real_run(few: Path, tmp_path: Path) -> None:
     assert 1 < len(rows) - 1 < 4000
     assert sum(float(row[head.index("seconds")]) for row in rows[1:]) < limit * 1.05
     assert float(last[head.index("lr")]) < 3e-3 / 2
+
+
+@pytest.mark.parametrize("junk", ["[", "7", '{"epoch_s": "x", "step_s": null, "train": []}'])
+def test_what_makes_no_sense_in_the_cache_is_measured_again(
+    few: Path, tmp_path: Path, cache: Path, junk: str
+) -> None:
+    begin(few, tmp_path, epochs=2)
+    for path in (cache / "machine").glob("*.json"):
+        if junk.startswith("{"):
+            kept = json.loads(path.read_text())
+            kept["value"] = {name: json.loads(junk) for name in kept["value"]} | json.loads(junk)
+            path.write_text(json.dumps(kept))
+        else:
+            path.write_text(junk)
+    assert (begin(few, tmp_path, epochs=2).path / "metrics.json").exists()

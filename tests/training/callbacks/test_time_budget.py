@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,18 @@ def test_the_time_of_killed_processes_counts(tmp_path: Path) -> None:
     run = make_trainer(tmp_path / "a", callbacks=[later, TimeBudget(15, clock=later)])
     run.fit(CheckpointStore(tmp_path / "a").newest()[0])
     assert (run.at.total, later.now) == (12, 10.0)
+
+
+def test_a_run_that_had_time_for_all_goes_on_for_more(tmp_path: Path) -> None:
+    """What was planned then was all there was; it is no limit now."""
+    clock = Clock()
+    first = make_trainer(tmp_path / "a", epochs=3, callbacks=[clock, TimeBudget(1000, clock=clock)])
+    first.fit()
+    saved, _ = CheckpointStore(tmp_path / "a").newest()
+    assert saved is not None
+    position = saved.state["position"] | {"stage_ended": False}
+    again = replace(saved, state=saved.state | {"position": position})
+    longer = make_trainer(
+        tmp_path / "a", epochs=8, callbacks=[clock, TimeBudget(1000, clock=clock)]
+    )
+    assert len(longer.fit(again).records) == 8

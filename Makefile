@@ -67,6 +67,7 @@ check: install ## lint, format, types, layers
 
 bench: $(VENV)/.for-running ## start-up and serving times of this machine, as ratios
 	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/first_step.py
 	@$(BIN)/python benchmarks/serving.py
 
 bench-peers: install ## beside the loops people write: docs/benchmarks.md; BENCH="a9 --rounds 3" for one row

@@ -143,8 +143,12 @@ def _time(job: Job, step: SupervisedStep, tuning: Tuning, anew: bool) -> _Timed:
         needs = _needs(step, batch)
         at_once = max(len(each) for each in step.micro.parts(batch))
     step.evaluate_mode()
-    skips = "evaluate" in known and "epoch_s" in known and not config.freeze
-    validation_s = 0.0 if skips else _time_validation(job, step)
+    if step_s and _head_alone(config):  # what was timed is the backbone, with a batch
+        validation_s = step_s / min(config.batch_size, job.learning.size) * val.size
+    elif "evaluate" in known and "epoch_s" in known and not config.freeze:
+        validation_s = 0.0
+    else:
+        validation_s = _time_validation(job, step)
     if "epoch_s" in known and not step_s:
         step_s = max(0.0, float(known["epoch_s"]) - validation_s) / max(1, steps)
     ask_s = validation_s / max(1, val.size)

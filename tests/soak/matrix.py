@@ -40,7 +40,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "model": "lenet", "image_size": 32, "fine_tune": True, "epochs": 3, "augment": "light",
         "optimizer": "sgd", "ema": 0.8,
     },
-    "head trained, views": {
+    "head by steps on views": {
         "model": "lenet", "image_size": 32, "freeze": True, "head": "trained", "augment": "light",
         "views": 2,
     },

@@ -7,11 +7,13 @@ import threading
 import pytest
 import torch
 
-from opsin.core.cores import usable_cores
 from opsin.data import ahead as module
 from opsin.data.ahead import DEPTH, ahead
 
-pytestmark = pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
+
+@pytest.fixture(autouse=True)
+def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "usable_cores", lambda: module.MANY)
 
 
 def test_in_order_in_another_thread_and_not_too_far() -> None:
@@ -60,7 +62,19 @@ def test_the_caller_keeps_its_threads() -> None:
     assert late == [before]
 
 
-def test_with_one_core_everything_is_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "usable_cores", lambda: 1)
+@pytest.mark.parametrize("cores", [1, 2])
+def test_where_the_step_has_all_cores_everything_is_made_here(
+    monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    monkeypatch.setattr(module, "usable_cores", lambda: cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     names = list(ahead(lambda _: threading.current_thread().name, range(3)))
     assert set(names) == {threading.current_thread().name}
+
+
+def test_a_core_that_is_free_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "usable_cores", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    names = list(ahead(lambda _: threading.current_thread().name, range(3)))
+    assert set(names) != {threading.current_thread().name}

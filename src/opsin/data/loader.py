@@ -33,8 +33,8 @@ Part = tuple[list[Pair], bool]
 class Loader:
     """`loader.epoch(n)` iterates over the batches of epoch n.
 
-    `workers`: processes that decode and augment; 0 does it here, in a thread that is ahead of the
-    steps. The tensors are the same, also when a worker is lost: then the rest is done here, and
+    `workers`: processes that decode and augment; 0 does it here (see `opsin.data.ahead`).
+    The tensors are the same, also when a worker is lost: then the rest is done here, and
     `say` is told. `balanced`: an epoch has as many samples as ever, each class drawn equally often.
     Where pictures are mixed, each is so with the next of its batch. `share`: see `EpochLoader`.
     """

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from opsin.core.errors import DataRefused, WrongUsage
-from opsin.core.extras import require
 from opsin.core.progress import Progress, Silent
 from opsin.core.registry import near
 from opsin.core.report import Report
@@ -25,7 +24,6 @@ def evaluate(
 
     Raises `WrongUsage`, `DataRefused`, `ModelRefused`.
     """
-    require("sklearn", purpose="opsin evaluate")
     from opsin.core.config import read_config
     from opsin.data.balance import choose_balance
     from opsin.data.splits import Split

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from opsin.cli.arguments import with_dashes
 from opsin.cli.faults import run_and_explain
+from opsin.cli.leave import leave
 from opsin.core.allocator import prepare_environment
 from opsin.core.registry import unknown
 
@@ -103,4 +104,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = [word for word in words if word != "--debug"]
     if "--no-tune" not in words:
         prepare_environment()
-    sys.exit(run_and_explain(typer.main.get_command(app), words, debug=debug))
+    leave(run_and_explain(typer.main.get_command(app), words, debug=debug))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from opsin.core.report import Report, Value
 from opsin.evaluation.intervals import LEVEL, RESAMPLES, bootstrap_f1, bootstrapped, share
 from opsin.evaluation.predictions import PredictionTable
-from opsin.tasks.class_scores import each_class, log_loss, macro_f1
+from opsin.tasks.class_scores import confusion_matrix, each_class, log_loss, macro_f1
 
 
 def evaluate_classification(
@@ -44,13 +44,15 @@ def evaluate_classification(
         rows = table.rows(split)
         confusion = _confusion(table, rows)
         low, high = bootstrap_f1(confusion)
-        _add_slice(report, table, split, "all", rows, majority, (float(low[-1]), float(high[-1])))
-        _add_classes(report, table, split, rows, confusion, low, high)
+        f1 = bootstrapped(macro_f1(confusion), len(rows), low[-1], high[-1])
+        _add_slice(report, table, split, "all", rows, majority, f1)
+        _add_classes(report, table, split, confusion, low, high)
         clean = np.array([row for row in rows if table.ids[row] not in leaks], np.int64)
         if len(clean) < len(rows) and len(clean):
-            low, high = bootstrap_f1(_confusion(table, clean))
-            interval = float(low[-1]), float(high[-1])
-            _add_slice(report, table, split, "without_leaks", clean, majority, interval)
+            confusion = _confusion(table, clean)
+            low, high = bootstrap_f1(confusion)
+            f1 = bootstrapped(macro_f1(confusion), len(clean), low[-1], high[-1])
+            _add_slice(report, table, split, "without_leaks", clean, majority, f1)
     return report
 
 
@@ -65,7 +67,7 @@ def _add_slice(
     slice_: str,
     rows: NDArray[np.int64],
     majority: int | None,
-    f1_interval: tuple[float, float],
+    f1: Value,
 ) -> None:
     true, predicted = table.true[rows], table.predicted[rows]
     count = len(rows)
@@ -73,7 +75,6 @@ def _add_slice(
         majority = _majority(true.tolist())
     report.add(split, slice_, "accuracy", share(int((true == predicted).sum()), count))
     report.add(split, slice_, "baseline_accuracy", share(int((true == majority).sum()), count))
-    f1 = bootstrapped(macro_f1(true, predicted), count, *f1_interval)
     report.add(split, slice_, "macro_f1", f1)
     report.add(split, slice_, "log_loss", Value(log_loss(table.loss[rows]), count))
 
@@ -82,12 +83,11 @@ def _add_classes(
     report: Report,
     table: PredictionTable,
     split: str,
-    rows: NDArray[np.int64],
     confusion: NDArray[np.int64],
     low: NDArray[np.float64],
     high: NDArray[np.float64],
 ) -> None:
-    f1 = each_class(table.true[rows], table.predicted[rows], len(table.classes))["f1"]
+    f1 = each_class(confusion)["f1"]
     for index, name in enumerate(table.classes):
         slice_ = f"class:{name}"
         hits, support = int(confusion[index, index]), int(confusion[index].sum())
@@ -98,16 +98,11 @@ def _add_classes(
             split,
             slice_,
             "f1",
-            bootstrapped(float(f1[index]), support, float(low[index]), float(high[index])),
+            bootstrapped(f1[index], support, low[index], high[index]),
         )
         report.add(split, slice_, "support", Value(float(support), support))
     report.tables[f"confusion/{split}"] = confusion.tolist()
 
 
 def _confusion(table: PredictionTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    from sklearn.metrics import confusion_matrix
-
-    counts: NDArray[np.int64] = confusion_matrix(
-        table.true[rows], table.predicted[rows], labels=list(range(len(table.classes)))
-    )
-    return counts
+    return confusion_matrix(table.true[rows], table.predicted[rows], len(table.classes))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from opsin.core.batch import Batch
-from opsin.tasks.class_scores import each_class, log_loss, macro_f1, sample_losses
+from opsin.tasks.class_scores import confusion_matrix, each_class, log_loss, macro_f1, sample_losses
 from opsin.tasks.meter import Gather
 
 WHOLE = ("macro_f1", "log_loss")
@@ -54,14 +54,15 @@ class ClassMeter:
         if not len(table):
             raise ValueError("no sample was measured")
         true, predicted = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
+        confusion = confusion_matrix(true, predicted, len(self._classes))
         values: dict[str, float] = {}
         if "macro_f1" in self._names:
-            values["macro_f1"] = macro_f1(true, predicted)
+            values["macro_f1"] = macro_f1(confusion)
         if "log_loss" in self._names:
             values["log_loss"] = log_loss(table[:, 2])
         wanted = [name for name in self._names if name not in WHOLE]
         if wanted:
-            scores = each_class(true, predicted, len(self._classes))
+            scores = each_class(confusion)
             for name in wanted:
                 metric, _, label = name.partition(":")
                 values[name] = float(scores[metric][self._classes.index(label)])

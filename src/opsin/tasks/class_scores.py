@@ -22,19 +22,36 @@ def log_loss(losses: Floats) -> float:
     return math.fsum(losses) / len(losses) if len(losses) else math.nan
 
 
-def macro_f1(true: Ints, predicted: Ints) -> float:
-    """The plain mean of F1 over the classes that occur among `true` or `predicted`."""
-    from sklearn.metrics import f1_score
+def confusion_matrix(true: Ints, predicted: Ints, classes: int) -> Ints:
+    """How often each class was given each answer, K K: rows true, columns predicted.
 
-    present = np.union1d(true, predicted)
-    return float(f1_score(true, predicted, labels=present, average="macro", zero_division=0))
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    counts: Ints = np.bincount(true * classes + predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes)
 
 
-def each_class(true: Ints, predicted: Ints, classes: int) -> dict[str, Floats]:
-    """`precision`, `recall` and `f1` of each class, K; 0 where one is not defined."""
-    from sklearn.metrics import precision_recall_fscore_support
+def each_class(confusion: Ints) -> dict[str, Floats]:
+    """`precision`, `recall` and `f1` of each class, K, from K K counts; 0 where one is not defined.
 
-    found = precision_recall_fscore_support(
-        true, predicted, labels=list(range(classes)), zero_division=0
-    )
-    return dict(zip(("precision", "recall", "f1"), found, strict=False))
+    Counts are all they need, and scikit-learn takes 1.2 s to be imported, a sixth of a short run;
+    the tests compare them.
+    """
+    hits = np.diagonal(confusion).astype(np.float64)
+    named, true = confusion.sum(axis=0), confusion.sum(axis=1)
+    return {
+        "precision": _share(hits, named),
+        "recall": _share(hits, true),
+        "f1": _share(2 * hits, named + true),
+    }
+
+
+def macro_f1(confusion: Ints) -> float:
+    """The plain mean of F1 over the classes that occur, true or predicted."""
+    occurs = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
+    return float(each_class(confusion)["f1"][occurs].mean())
+
+
+def _share(part: Floats, whole: Ints) -> Floats:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -88,8 +88,7 @@ def measure(training: Training, bench: Bench, row: Row) -> None:
     sides = {name: Side() for name in (OURS, FIRST, *training.targets)}
     for number in range(bench.rounds + 1):
         warming = number == 0
-        # A seed of no round: its features would be found again.
-        seed, length = (1000, 1) if warming else (number - 1, epochs)
+        seed, length = max(0, number - 1), 1 if warming else epochs
         here = bench.work / row.name / str(number)
         here.mkdir(parents=True, exist_ok=True)
         ours = _ours(training, bench, here / "ours", f"{row.name}-warm", seed, length)
@@ -108,7 +107,8 @@ def measure(training: Training, bench: Bench, row: Row) -> None:
         f"seeds {', '.join(map(str, range(bench.rounds)))}, each with its own split.",
         "ours: `opsin train "
         + " ".join((training.data, *_options(training, epochs)))
-        + "`, decoded pictures kept from an earlier run; `first run`: nothing kept.",
+        + "`, decoded pictures (and no features) kept from an earlier run; `first run`: nothing "
+        "kept.",
     ]
 
 
@@ -126,6 +126,9 @@ def _ours(
     command = [*OPSIN, "train", str(data), *_options(training, epochs), "--seed", str(seed)]
     if training.frozen:
         command += ["--model", "timm:mobilenetv2_100", "--weights", str(bench.weights), "--freeze"]
+        # What the backbone said in the round before would be found again.
+        kept = [*OPSIN, "cache", "--clear", "features"]
+        run(kept, environment=bench.cache(cache))
     command += ["--project", str(folder.parent), "--name", folder.name]
     ran = run(command, environment=bench.cache(cache), folder=folder.parent)
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:

@@ -12,7 +12,7 @@ import torch
 from tests.training.points import Points, make_trainer
 from torch import nn
 
-from opsin.api.ranks import rank_here, started_ranks
+from opsin.api.running.ranks import rank_here, started_ranks
 from opsin.core.config import TrainConfig
 from opsin.core.errors import DataRefused
 from opsin.core.progress import Silent

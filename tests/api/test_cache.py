@@ -165,9 +165,6 @@ def test_without_a_folder_there_is_nothing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("OPSIN_CACHE_DIR", str(tmp_path / "none"))
     assert opsin.cache(clear="all") == CacheResult(tmp_path / "none", (), ())
     assert not (tmp_path / "none").exists()
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("OPSIN_CACHE_DIR", str(tmp_path / "file"))
-    assert opsin.cache().kept == ()
 
 
 @pytest.mark.parametrize(
@@ -184,3 +181,10 @@ def test_wrong_usage(folder: Path, given: dict[str, str], said: str) -> None:
     with pytest.raises(WrongUsage, match=said.replace(".", r"\.")):
         opsin.cache(**given)  # type: ignore[arg-type]
     assert len(opsin.cache().kept) == 5
+
+
+def test_a_file_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OPSIN_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(WrongUsage, match="is a file"):
+        opsin.cache()

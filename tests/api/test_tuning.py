@@ -14,9 +14,9 @@ import pytest
 import torch
 import yaml
 
-from opsin.api import tuning
 from opsin.api.resume import resume
 from opsin.api.run_result import RunResult
+from opsin.api.running import timings
 from opsin.api.train import train
 from opsin.core.cache_dir import VARIABLE
 from opsin.core.errors import Interrupted
@@ -83,7 +83,7 @@ def history(run: Path) -> list[str]:
 def test_chosen_recorded_and_remembered(
     few: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "LIMIT_FRAC", 100.0)  # so short a run leaves no time for a second
+    monkeypatch.setattr(timings, "LIMIT_FRAC", 100.0)  # so short a run leaves no time for a second
     said, before = Lines(), torch.get_num_threads()
     first = begin(few, tmp_path, said).path
     assert torch.get_num_threads() == before
@@ -99,7 +99,7 @@ def test_chosen_recorded_and_remembered(
     def refuse(*arguments: Any, **named: Any) -> None:
         raise AssertionError("timed again")
 
-    monkeypatch.setattr(tuning, "probe", refuse)
+    monkeypatch.setattr(timings, "probe", refuse)
     second = begin(few, tmp_path).path
     assert cpu_of(second) == cpu | {"chosen_by": "an earlier run here"}
     again = train(config=first / "config.yaml", name="again", progress=Silent()).path
@@ -156,7 +156,7 @@ def test_a_resumed_run_has_the_settings_of_its_checkpoint(
     def refuse(*arguments: Any, **named: Any) -> None:
         raise AssertionError("timed in a resumed run")
 
-    monkeypatch.setattr(tuning, "probe", refuse)
+    monkeypatch.setattr(timings, "probe", refuse)
     said = Lines()
     again = resume(tmp_path / "broken", progress=said).path
     assert "tuned  1 thread, channels_last, memory held: as the run was begun" in said.lines

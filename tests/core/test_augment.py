@@ -7,7 +7,7 @@ import re
 import pytest
 
 from opsin.core.augment import ALIASES, AUGMENTATIONS, PRESETS, normalise_augment, parse_augment
-from opsin.core.config import make_config
+from opsin.core.config_checks import make_config
 from opsin.core.errors import WrongUsage
 
 

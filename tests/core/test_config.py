@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from opsin.api.train import resolve
-from opsin.core.config import make_config, read_config, write_config
+from opsin.core.config_checks import make_config
+from opsin.core.config_file import read_config, write_config
 from opsin.core.errors import WrongUsage
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from tests.data.stored import Here
+
+from opsin.data import scan
 
 Encode = Callable[..., bytes]
 
@@ -33,3 +37,16 @@ def encode(photo: NDArray[np.uint8]) -> Encode:
         return buffer.getvalue()
 
     return function
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A folder for the pixel store, not there yet."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def scan_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scan in this process, which saves starting others; real photos are scanned as ever."""
+    if "shared_data" not in request.fixturenames:
+        monkeypatch.setattr(scan, "IsolatedWorker", Here)

@@ -16,25 +16,19 @@ import numpy as np
 import pytest
 from tests.data.stored import (
     SLOT,
-    Here,
     expected,
     run,
     stored_files,
     write_pictures,
 )
 
-from opsin.data import pixel_folder, pixel_intake, scan
+from opsin.data import pixel_folder, pixel_intake
 from opsin.data.decode import Undecodable
 from opsin.data.pixel_folder import LEFT_AFTER_S, PixelFolder
 from opsin.data.pixel_writer import PixelWriter
 
 COUNT = 10
-
-
-@pytest.fixture(autouse=True)
-def _scan_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "shared_data" not in request.fixturenames:
-        monkeypatch.setattr(scan, "IsolatedWorker", Here)
+pytestmark = pytest.mark.usefixtures("scan_here")
 
 
 REPO = Path(__file__).parents[2]
@@ -47,11 +41,6 @@ needs_root = pytest.mark.skipif(
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Read only."""
     return write_pictures(tmp_path_factory.mktemp("faults") / "photos", COUNT)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
 
 
 def right(photos: Path, store: object) -> bool:

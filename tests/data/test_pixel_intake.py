@@ -14,7 +14,6 @@ from tests.data.stored import (
     OLD_NS,
     SLOT,
     SPEC,
-    Here,
     age,
     expected,
     index_of,
@@ -29,26 +28,16 @@ from tests.data.stored import (
 
 from opsin.core.isolated import IsolatedWorker
 from opsin.core.preprocess import PreprocessSpec
-from opsin.data import pixel_intake, pixel_key, pixel_recall, scan
+from opsin.data import pixel_intake, pixel_key, pixel_recall
 from opsin.data.intake import pixel_store, take_in
 
 COUNT = 10
-
-
-@pytest.fixture(autouse=True)
-def _scan_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "shared_data" not in request.fixturenames:
-        monkeypatch.setattr(scan, "IsolatedWorker", Here)
+pytestmark = pytest.mark.usefixtures("scan_here")
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     return write_pictures(tmp_path / "photos", COUNT)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
 
 
 @pytest.fixture

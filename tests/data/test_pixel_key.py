@@ -60,6 +60,13 @@ def test_another_spec_is_another_key(change: dict[str, object]) -> None:
     assert pixel_key.pixel_key(spec) != pixel_key.pixel_key(other)
 
 
+@pytest.mark.parametrize("change", [{"mean": (0.5, 0.5, 0.5)}, {"std": (0.5, 0.5, 0.5)}])
+def test_what_comes_after_the_pixels_is_the_same_key(change: dict[str, object]) -> None:
+    spec = PreprocessSpec(size_px=(64, 64))
+    other = PreprocessSpec.model_validate(spec.model_dump() | change)
+    assert pixel_key.pixel_key(spec) == pixel_key.pixel_key(other)
+
+
 def test_another_decoder_or_another_rule_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = PreprocessSpec(size_px=(64, 64))
     keys = {pixel_key.pixel_key(spec)}

@@ -10,9 +10,9 @@ import pytest
 import torch
 from tests.data.stored import SPEC, expected, run, write_pictures
 
-from opsin.api.preparation import prepare
+from opsin.api.running.preparation import prepare
 from opsin.core.cache_dir import cache_dir
-from opsin.core.config import make_config
+from opsin.core.config_checks import make_config
 from opsin.core.isolated import IsolatedWorker
 from opsin.core.progress import Silent
 from opsin.data.dataset import ImageDataset

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from opsin.core.config import make_config, read_config
+from opsin.core.config_checks import make_config
+from opsin.core.config_file import read_config
 from opsin.core.files import sha256_bytes
 from opsin.core.run_dir import RunDir, read_rows
 from opsin.training.checkpoint import CheckpointStore, Saved

@@ -48,8 +48,8 @@ def test_frozen_with_and_without_the_store_agree(digits: Path, tmp_path: Path) -
     """Epoch 1 of a frozen backbone: features from the store, or computed in every step."""
     import numpy as np
 
-    from opsin.api.preparation import prepare
-    from opsin.core.config import make_config
+    from opsin.api.running.preparation import prepare
+    from opsin.core.config_checks import make_config
     from opsin.data.intake import draw_split
     from opsin.data.split_loaders import split_loader
     from opsin.models.build import Origin, build

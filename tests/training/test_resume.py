@@ -16,16 +16,6 @@ from opsin.core.errors import Interrupted, ModelRefused, OpsinError, WrongUsage
 from opsin.core.progress import Silent
 
 
-@pytest.fixture
-def photos(digits: Path, tmp_path: Path) -> Path:
-    """Two classes of twelve good pictures."""
-    for name in ("0", "1"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for path in sorted((digits / name).glob("*.png"))[5:17]:
-            shutil.copy(path, tmp_path / "photos" / name)
-    return tmp_path / "photos"
-
-
 def run(photos: Path, name: str, **settings: Any) -> Path:
     shared: dict[str, Any] = {
         "image_size": 32, "epochs": 4, "lr": 0.01, "batch_size": 4, "report": False,

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from opsin.api.resume import resume
 from opsin.api.train import train
-from opsin.core.config import make_config
+from opsin.core.config_checks import make_config
 from opsin.core.errors import Interrupted, WrongUsage
 from opsin.core.progress import Silent
 from opsin.training.checkpoint import CheckpointStore
@@ -171,11 +171,11 @@ def test_only_the_layers_from_there_on_learn(photos: Path) -> None:
 
 def test_per_step_and_stored_agree(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Activations that are too large are computed in every step: other batches, nearly the same."""
-    from opsin.training import stages
+    from opsin.training import answers
 
     settings = {"fine_tune": True, "unfreeze": "4", "head": "trained", "cache": False}
     a = weights(run(photos, "a", **settings))
-    monkeypatch.setattr(stages, "MEMORY_FRAC", 0.0)
+    monkeypatch.setattr(answers, "MEMORY_FRAC", 0.0)
     lines = Lines()
     b = weights(run(photos, "b", lines, **settings))
     assert sum("computed in every step" in line for line in lines.said) == 2
@@ -235,8 +235,8 @@ def test_the_best_of_both_stages_is_kept(photos: Path) -> None:
 
 
 def test_features_judge_as_the_whole_model_does(photos: Path) -> None:
-    from opsin.api.fit import judged
-    from opsin.api.trial import trial_job
+    from opsin.api.running.fit import judged
+    from opsin.api.running.trial import trial_job
     from opsin.evaluation.collect import collect
     from opsin.training.interrupt import StopRequest
 

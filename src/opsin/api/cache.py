@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from opsin.core.cache_dir import cache_dir
+from opsin.core.cache_dir import VARIABLE, cache_dir
 from opsin.core.config import seconds_of
 from opsin.core.errors import WrongUsage
 from opsin.core.registry import unknown
@@ -27,6 +27,7 @@ KINDS = {
 """Kind, which is also its folder: the names of its files, and what they hold."""
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _LEGEND = "spec.json"
+_ELSEWHERE = f"move that file, or name a folder: {VARIABLE}=DIR"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,10 @@ def cache(*, clear: str | None = None, older_than: str | float | None = None) ->
     if clear is not None and clear not in (*KINDS, "all"):
         raise unknown("kind", clear, [*KINDS, "all"])
     folder = cache_dir()
+    if folder.exists() and not folder.is_dir():
+        raise WrongUsage(
+            "the cache folder is a file", code="not_a_folder", where=str(folder), fix=_ELSEWHERE
+        )
     groups = list(_groups(folder, time.time() - age_s if age_s is not None else None))
     if clear is None:
         return CacheResult(folder, tuple(_summary(*group) for group in groups))

@@ -14,7 +14,7 @@ from opsin.core.progress import Progress, choose_progress
 from opsin.core.words import duration, size
 
 if TYPE_CHECKING:
-    from opsin.api.job import Job
+    from opsin.api.running.job import Job
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def dry_run(
 
 
 def _dry_run(config: TrainConfig, progress: Progress) -> DryRun:
-    from opsin.api.forecast import measured
-    from opsin.api.plan_lines import plan_lines
-    from opsin.api.trial import trial_job
-    from opsin.api.tuning import tuned
+    from opsin.api.running.forecast import measured
+    from opsin.api.running.plan_lines import plan_lines
+    from opsin.api.running.trial import trial_job
+    from opsin.api.running.tuning import tuned
 
     check_writable(_nearest(config.project.absolute()))
     job = trial_job(config, progress)

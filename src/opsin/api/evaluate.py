@@ -24,7 +24,7 @@ def evaluate(
 
     Raises `WrongUsage`, `DataRefused`, `ModelRefused`.
     """
-    from opsin.core.config import read_config
+    from opsin.core.config_file import read_config
     from opsin.data.balance import choose_balance
     from opsin.data.splits import Split
     from opsin.evaluation.classification import evaluate_classification

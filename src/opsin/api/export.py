@@ -99,7 +99,7 @@ def unique(labels: Sequence[str]) -> tuple[str, ...]:
 
 def _run(path: Path, output: Path, best: str | None, progress: Progress) -> Bundle:
     from opsin.api.own.record import refuse_to_rebuild
-    from opsin.core.config import read_config
+    from opsin.core.config_file import read_config
     from opsin.core.run_dir import open_run, read_record
     from opsin.data.splits import Split
     from opsin.exporting.to_bundle import export_bundle
@@ -131,7 +131,8 @@ def _trained(run: RunDir, by: str | None) -> tuple[Design, dict[str, torch.Tenso
     """Design, weights and data hash: the best weights by the metric `by`; without one those of the
     run's bundle, or else of its checkpoints.
     """
-    from opsin.core.config import make_config, read_config
+    from opsin.core.config_checks import make_config
+    from opsin.core.config_file import read_config
     from opsin.core.run_dir import read_record
     from opsin.data.manifest import data_hash, read_contents
     from opsin.models.build import Design, design, find_origin
@@ -177,7 +178,7 @@ def _val_pictures(
     run: RunDir, split: Split, plan: Design, progress: Progress
 ) -> list[tuple[str, NDArray[np.uint8]]]:
     """Prepared validation pictures, as many as can still be read."""
-    from opsin.core.config import read_config
+    from opsin.core.config_file import read_config
     from opsin.data.scan import scan
     from opsin.exporting.parity import PARITY_PICTURES
 

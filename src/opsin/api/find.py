@@ -61,7 +61,7 @@ def _rate(config: TrainConfig, output: Path | None, progress: Progress) -> RateF
         require("matplotlib", purpose="the plot")
         check_format(output)
         check_writable(output.absolute().parent)
-    from opsin.api.trial import trial_job, trial_stages
+    from opsin.api.running.trial import trial_job, trial_stages
     from opsin.training.finders.rate import rate_range
 
     job = trial_job(config, progress)
@@ -82,7 +82,7 @@ def _rate(config: TrainConfig, output: Path | None, progress: Progress) -> RateF
 
 
 def _batch_size(config: TrainConfig, progress: Progress) -> BatchSizeFound:
-    from opsin.api.trial import trial_job, trial_stages
+    from opsin.api.running.trial import trial_job, trial_stages
     from opsin.training.finders.batch_size import batch_sizes
 
     job = trial_job(config, progress)
@@ -95,7 +95,7 @@ def _batch_size(config: TrainConfig, progress: Progress) -> BatchSizeFound:
 
 
 def _overfit(config: TrainConfig, progress: Progress) -> OverfitFound:
-    from opsin.api.trial import trial_job, trial_stages
+    from opsin.api.running.trial import trial_job, trial_stages
     from opsin.training.finders.overfit import overfit
 
     job = trial_job(config.model_copy(update=BY_HEART), progress)

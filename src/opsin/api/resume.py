@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from opsin.api.own.parts import Own, take_own
 from opsin.api.own.record import refuse_other_names, refuse_other_parts
-from opsin.api.ranks import rank_here, started_ranks
 from opsin.api.run_result import RunResult
-from opsin.core.config import TrainConfig, differing, learning_settings, read_config
+from opsin.api.running.ranks import rank_here, started_ranks
+from opsin.core.config import TrainConfig, differing, learning_settings
+from opsin.core.config_file import read_config
 from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.core.extras import require
 from opsin.core.files import sha256_file
@@ -100,10 +101,10 @@ def _resumed(
     processes: Processes,
     progress: Progress,
 ) -> RunResult:
-    from opsin.api.continuation import longer, where_it_was
-    from opsin.api.job import Job, make_task
-    from opsin.api.preparation import prepare
-    from opsin.api.training import run_training
+    from opsin.api.running.continuation import longer, where_it_was
+    from opsin.api.running.job import Job, make_task
+    from opsin.api.running.preparation import prepare
+    from opsin.api.running.run import run_training
     from opsin.data.intake import draw_split
     from opsin.data.manifest import contents
     from opsin.data.splits import Split

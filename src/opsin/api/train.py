@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsin.api.own.parts import NOTHING, Own, take_own
-from opsin.api.ranks import rank_here, started_ranks
 from opsin.api.run_result import RunResult
+from opsin.api.running.ranks import rank_here, started_ranks
 from opsin.core.cache_dir import VARIABLE as CACHE_DIR
-from opsin.core.config import TrainConfig, write_config
+from opsin.core.config import TrainConfig
+from opsin.core.config_file import write_config
 from opsin.core.extras import require
 from opsin.core.files import check_writable, write_json
 from opsin.core.progress import Progress, Silent, choose_progress
@@ -58,7 +59,7 @@ def merge(settings: Mapping[str, Any], config: str | Path | None = None) -> dict
     """File < environment (`OPSIN_EPOCHS=5`) < `settings`, unchecked."""
     import os
 
-    from opsin.core.config import read_config
+    from opsin.core.config_file import read_config
 
     values: dict[str, Any] = dict(read_config(Path(config))) if config else {}
     values |= from_environment(os.environ)
@@ -138,11 +139,11 @@ def _new_run(
     processes: Processes,
     own: Own,
 ) -> RunResult:
-    from opsin.api.fit import monitors, refuse_stages
-    from opsin.api.job import Job, make_task
     from opsin.api.own.record import own_record
-    from opsin.api.preparation import prepare
-    from opsin.api.training import run_training
+    from opsin.api.running.fit import monitors, refuse_stages
+    from opsin.api.running.job import Job, make_task
+    from opsin.api.running.preparation import prepare
+    from opsin.api.running.run import run_training
     from opsin.data.intake import draw_split
     from opsin.training.monitor import recorded
 

@@ -90,11 +90,12 @@ class Loader:
         parts = share_of(plan[start:], self.share, fill=self.shuffle)
         yield from self._unbroken(parts)
 
-    def once(self, epoch: int = 0) -> Iterator[Batch]:
-        """Every sample once, augmented as in `epoch`, in the order of the dataset, whatever the
-        share and the balance.
+    def once(self, epoch: int = 0, positions: Sequence[int] | None = None) -> Iterator[Batch]:
+        """The samples at `positions`, else every one in the order of the dataset, augmented as in
+        `epoch`, whatever the share and the balance.
         """
-        pairs = [((epoch, position), (epoch, position)) for position in range(len(self.dataset))]
+        wanted = range(len(self.dataset)) if positions is None else positions
+        pairs = [((epoch, position), (epoch, position)) for position in wanted]
         size = self.batch_size
         yield from self._unbroken(
             [(pairs[at : at + size], False) for at in range(0, len(pairs), size)]

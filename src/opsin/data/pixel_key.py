@@ -27,6 +27,8 @@ SOURCES = (
     "data/to_rgb.py",
 )
 """The code between a file's bytes and its prepared pixels, inside the package."""
+FLOAT_PART = {"mean", "std"}
+"""The fields of a spec that change no prepared pixel."""
 
 
 def pixel_key(spec: PreprocessSpec) -> str:
@@ -47,7 +49,7 @@ def described(spec: PreprocessSpec) -> dict[str, Any]:
     return {
         "format": FORMAT_VERSION,
         "decoders": dict(_decoders()),
-        "spec": spec.model_dump(mode="json"),
+        "spec": spec.model_dump(mode="json", exclude=FLOAT_PART),
     }
 
 

@@ -16,7 +16,7 @@ from opsin.core.micro_batch import MicroBatch, batches_that_fit
 from opsin.data.batch_plan import share_of
 from opsin.data.loader import Loader
 from opsin.features.ask import AT_ONCE, frozen, laid
-from opsin.features.store import FeatureStore, features_key, hash_of
+from opsin.features.store import FeatureStore, features_key, hash_of, name_of
 
 CPU = torch.device("cpu")
 
@@ -111,13 +111,12 @@ class FeatureLoader:
     @property
     def left_to_ask(self) -> int:
         """Pictures about which the backbone has still to be asked, views counted."""
-        store, left = self._asking.store, 0
-        for number in range(self.views):
-            known = number in self._features
-            if not known and store is not None and self._contents is not None:
-                known = store.has(self._key(number, self._contents))
-            left += 0 if known else self.size
-        return left
+        wanted = [number for number in range(self.views) if number not in self._features]
+        store, contents = self._asking.store, self._contents
+        if store is None or contents is None:
+            return len(wanted) * self.size
+        names = [name for number in wanted for name in self._names(number, contents)]
+        return store.missing(self._key(), names) if names else 0
 
     def _batch(self, inputs: torch.Tensor, rows: Sequence[int], filler: bool) -> Batch:
         data = self._loader.dataset
@@ -125,48 +124,60 @@ class FeatureLoader:
         return Batch(inputs, targets, tuple(data.ids[row] for row in rows), filler)
 
     def _stored(self, number: int) -> torch.Tensor:
-        store = self._asking.store
+        store, everything = self._asking.store, range(self.size)
         if store is None or self._contents is None:
-            return self._extract(number)
-        key = self._key(number, self._contents)
-        found = store.load(key, self.size)
-        if found is None:
-            found = self._extract(number)
+            return self._extract(number, everything)
+        key, names = self._key(), self._names(number, self._contents)
+        known = store.known(key, names)
+        left = [position for position in everything if names[position] not in known]
+        if left:
+            found, new = self._extract(number, left), [names[position] for position in left]
             # Where a part did not fit, other batches were asked: other bits than the key says.
             if self._micro.size is None:
-                store.save(key, found)
-        return found
+                store.save(key, new, found)
+            known.update(zip(new, found, strict=True))
+        return torch.stack([known[name] for name in names])
 
-    def _key(self, number: int, contents: Sequence[str]) -> str:
-        data, asking = self._loader.dataset, self._asking
+    def _key(self) -> str:
+        asking = self._asking
         self._hash = self._hash or hash_of(self._backbone, self._name)
-        augmented = data.augment != "none"
         return features_key(
             self._hash,
-            contents,
             device=asking.device,
-            spec=data.store.spec.model_dump(mode="json"),
+            spec=self._loader.dataset.store.spec.model_dump(mode="json"),
             batch=AT_ONCE,
             channels_last=asking.channels_last,
             precision=asking.precision,
-            view=[number, data.augment, data.seed, data.ids] if augmented else None,
         )
 
-    def _extract(self, number: int) -> torch.Tensor:
+    def _names(self, number: int, contents: Sequence[str]) -> list[str]:
+        data = self._loader.dataset
+        if data.augment == "none":
+            return [name_of(content) for content in contents]
+        draws = [number, data.augment, data.seed]
+        return [name_of([*pair, *draws]) for pair in zip(contents, data.ids, strict=True)]
+
+    def _extract(self, number: int, positions: Sequence[int]) -> torch.Tensor:
+        """What the backbone says of view `number` of the pictures at `positions`, in their order.
+
+        Always by `AT_ONCE` pictures, the last of them repeated: then the bits of an answer do not
+        depend on the company in which it was asked for.
+        """
         asking = self._asking
         found: list[torch.Tensor] = []
-        done, total = number * self.size, self.views * self.size
-        # In order, each once, in batches of a size that is good for asking.
-        ordered = copy.copy(self._loader)
-        ordered.batch_size = AT_ONCE
+        total = self.views * self.size
+        done = number * self.size + self.size - len(positions)
+        alike = copy.copy(self._loader)
+        alike.batch_size = AT_ONCE
+        filled = [*positions, *list(positions[-1:]) * (-len(positions) % AT_ONCE)]
         epoch = number + 1 if self._loader.dataset.augment != "none" else 0
         with frozen(self._backbone, asking.device, channels_last=asking.channels_last):
-            for batch in ordered.once(epoch):
+            for batch in alike.once(epoch, filled):
                 for _, outputs in batches_that_fit(batch.to(asking.device), self._micro, self._ask):
                     found.append(outputs)
-                done += len(batch)
+                done = min(done + len(batch), (number + 1) * self.size)
                 asking.on_batch(done, total)
-        return torch.cat(found) if found else torch.empty(0, 0)
+        return torch.cat(found)[: len(positions)] if found else torch.empty(0, 0)
 
     def _ask(self, part: Batch) -> torch.Tensor:
         inputs = laid(part.inputs, channels_last=self._asking.channels_last)

@@ -1,8 +1,9 @@
-"""Features on disk: one file for each pair of a backbone and its pictures.
+"""Features on disk, by backbone and picture.
 
-`features/<key>.<sha256, first 16>.safetensors` in the cache folder. The key holds everything that
-decides the bits, so what is found is what would be computed again on this machine; the checksum in
-the name finds damage, which safetensors does not.
+`features/<key>.<sha256, first 16>.safetensors` in the cache folder: features N x ..., and the names
+of the pictures that they are of. Key and name hold everything that decides the bits, so what is
+found is what would be computed again on this machine; the checksum in the file's name finds damage,
+which safetensors does not. Each run adds a file of what was missing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ from opsin.core.files import disk_free, sha256_bytes, write_bytes
 from opsin.core.version import code_hash
 from opsin.core.words import size
 
-FORMAT = 1
+FORMAT = 2
 FREE_FRAC = 0.25
 """A file takes at most this share of the disk that is free."""
-_NAME = "features"
+_FEATURES, _NAMES = "features", "names"
+_NAME_BYTES = 16
 _DECIDING = ("numpy", "pillow", "simplejpeg", "torch", "torchvision", "timm")
 """Packages whose version may change the bits; of opsin the code itself counts."""
 
@@ -46,32 +48,37 @@ class FeatureStore:
         self._say = say
         self._said: set[str] = set()
 
-    def load(self, key: str, rows: int) -> torch.Tensor | None:
-        """The features of `key`, `rows` x ...; None where they are not there, or damaged: then the
-        file is taken away.
+    def known(self, key: str, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """The features of those of `names` that are stored under `key`. A damaged file is taken
+        away.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
+        wanted, found = set(names), dict[str, torch.Tensor]()
         for path in self._files(key):
-            try:
-                data = path.read_bytes()
-                if sha256_bytes(data)[:16] == path.name.split(".")[1]:
-                    found = load(data)[_NAME]
-                    if len(found) == rows:
-                        os.utime(path)  # last used: now
-                        return found
-            except OSError:
-                continue
-            except (SafetensorError, KeyError, ValueError):
-                pass
-            self._note("damaged", f"stored features are damaged ({path.name}): computed again")
-            with contextlib.suppress(OSError):
-                path.unlink()
-        return None
+            if not wanted:
+                break
+            here = self._read(path)
+            for name in wanted & here.keys():
+                found[name] = here[name]
+            wanted -= here.keys()
+        return found
 
-    def save(self, key: str, features: torch.Tensor) -> bool:
-        """Keep `features`; False where the disk has no room for them."""
+    def missing(self, key: str, names: Iterable[str]) -> int:
+        """How many of `names` are not stored under `key`, by what the files say of themselves."""
+        from safetensors import SafetensorError, safe_open
+
+        wanted = set(names)
+        for path in self._files(key):
+            with (
+                contextlib.suppress(OSError, SafetensorError, ValueError),
+                safe_open(path, framework="pt") as file,
+            ):
+                wanted.difference_update(_hex(file.get_tensor(_NAMES)))
+        return len(wanted)
+
+    def save(self, key: str, names: Sequence[str], features: torch.Tensor) -> bool:
+        """Keep `features`, N x ..., of N `names`, 32 hex digits each; False where the disk has no
+        room for them.
+        """
         from safetensors.torch import save
 
         needed = features.numel() * features.element_size()
@@ -88,7 +95,9 @@ class FeatureStore:
                 f"disk's {size(free)} free is the most",
             )
             return False
-        data = save({_NAME: features.contiguous()}, metadata={"format": str(FORMAT)})
+        named = torch.frombuffer(bytearray.fromhex("".join(names)), dtype=torch.uint8)
+        tensors = {_FEATURES: features.contiguous(), _NAMES: named.reshape(-1, _NAME_BYTES)}
+        data = save(tensors, metadata={"format": str(FORMAT)})
         path = self.folder / f"{key}.{sha256_bytes(data)[:16]}.safetensors"
         try:
             write_bytes(path, data)
@@ -97,9 +106,24 @@ class FeatureStore:
             return False
         return True
 
-    def has(self, key: str) -> bool:
-        """Whether there is a file of `key`, whole or not."""
-        return bool(self._files(key))
+    def _read(self, path: Path) -> dict[str, torch.Tensor]:
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            data = path.read_bytes()
+            if sha256_bytes(data)[:16] == path.name.split(".")[1]:
+                found = load(data)
+                os.utime(path)  # last used: now
+                return dict(zip(_hex(found[_NAMES]), found[_FEATURES], strict=True))
+        except OSError:
+            return {}
+        except (SafetensorError, KeyError, ValueError):
+            pass
+        self._note("damaged", f"stored features are damaged ({path.name}): computed again")
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return {}
 
     def _files(self, key: str) -> list[Path]:
         try:
@@ -113,11 +137,9 @@ class FeatureStore:
             self._say(text)
 
 
-def features_key(
-    backbone_hash: str, contents: Sequence[str], *, device: torch.device, **deciding: Any
-) -> str:
-    """The name of what `backbone_hash` says of pictures with the hashes `contents`, in their order;
-    `deciding` (JSON): what else the bits depend on. Threads, versions and processor are added here.
+def features_key(backbone_hash: str, *, device: torch.device, **deciding: Any) -> str:
+    """The name of everything that `backbone_hash` says, whatever the picture; `deciding` (JSON):
+    what else the bits depend on. Threads, versions and processor are added here.
     """
     installed = versions()
     parts = {
@@ -132,10 +154,23 @@ def features_key(
         "threads": torch.get_num_threads(),
         "versions": {name: installed.get(name) for name in _DECIDING},
         "code": _code(),
-        "contents": list(contents),
         **deciding,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    return name_of(parts)
+
+
+def name_of(parts: Any) -> str:
+    """32 hex digits for what can be written as JSON: the key of a backbone, or the name of a
+    picture by its content and, where it is augmented, by all that is drawn for it.
+    """
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[: 2 * _NAME_BYTES]
+
+
+def _hex(names: torch.Tensor) -> list[str]:
+    """The rows of N x 16 bytes in hex digits."""
+    data = names.numpy().tobytes()
+    return [data[at : at + _NAME_BYTES].hex() for at in range(0, len(data), _NAME_BYTES)]
 
 
 @cache

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from opsin.core.config import read_config
+from opsin.core.config_file import read_config
 from opsin.core.errors import OpsinError, WrongUsage
 from opsin.core.files import read_json
 from opsin.core.finding import Finding

@@ -44,9 +44,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class Epochs:
-    """Asks, at EPOCH_START and EPOCH_END, for `planned` epochs of the present stage: fewer than it
-    has, those that are over counted. The schedule of the rate is stretched over so many. It is not
-    kept by the loop: a resumed run has the stage's own number until the callback answers again.
+    """Asks, at EPOCH_START and EPOCH_END, for `planned` epochs of the present stage: at most those
+    it was made for, those that are over counted. The schedule of the rate is stretched over so
+    many. It is not kept by the loop: a resumed run has the stage's own number until the callback
+    answers again.
     """
 
     planned: int

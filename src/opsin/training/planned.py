@@ -1,4 +1,4 @@
-"""How many epochs are planned: those of the stages, and fewer when a callback asks for it."""
+"""How many epochs are planned: those of a stage, and fewer while a callback asks for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def epochs_of_all(stages: Sequence[Stage], number: int, history: History) -> int
 
 def planned(stage: Stage, answers: Sequence[Answer], done: int, processes: Processes) -> Stage:
     """`stage` with the fewest epochs that one of `answers` asks for, `done` of them or more, never
-    with more than it has. The rate goes on where the schedule of so many epochs is at that place.
+    with more than it was made for. The rate goes on where the schedule of so many epochs is at that
+    place.
 
     Clocks differ: every process asks, and what the first one asks for counts.
     """
@@ -30,4 +31,5 @@ def planned(stage: Stage, answers: Sequence[Answer], done: int, processes: Proce
     if not asked:
         return stage
     fewest = int(processes.share_text(str(min(asked))))
-    return replace(stage, epochs=min(stage.epochs, max(done, fewest, 1)))
+    most = stage.most or stage.epochs
+    return replace(stage, epochs=min(most, max(done, fewest, 1)), most=most)

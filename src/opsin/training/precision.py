@@ -17,7 +17,7 @@ MIN_SCALE = 1e-4
 
 class Precision:
     """`float32`, `bfloat16` or `float16` on a device. Weights and their updates are always float32.
-    `auto` is `float32` here: a run has settled it before (`api/tuning.py`), a trial need not.
+    `auto` is `float32` here: a run has settled it before (`running/tuning.py`), a trial need not.
 
     A step: `with autocast()` around the forward pass, `scale(loss).backward()`, `unscale`, then
     what looks at gradients (penalties, clipping), then `step`. With float16 the loss is scaled up,

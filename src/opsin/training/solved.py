@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from opsin.core.batch import Batch
-from opsin.core.config import TrainConfig, why_head_learns_by_steps
+from opsin.core.config import TrainConfig
+from opsin.core.config_checks import why_head_learns_by_steps
 from opsin.features.extract import FeatureLoader
 from opsin.features.solve import Chooser, Solution, solve
 from opsin.tasks.losses import cross_entropy

@@ -13,7 +13,7 @@ from opsin.training.step import Step
 @dataclass(frozen=True)
 class Stage:
     """`step` learns from the batches of `train` and judges those of `val`; `lr` is the peak of
-    `schedule`.
+    `schedule`. `most`: the epochs it was made for, where fewer are planned (0: `epochs`).
     """
 
     name: str
@@ -23,6 +23,7 @@ class Stage:
     val: EpochLoader
     step: Step
     schedule: Schedule = constant
+    most: int = 0
 
     def rate(self, epoch_in_stage: int, step: int, steps: int) -> float:
         """The learning rate of step `step` of `steps` in an epoch; all count from 1."""

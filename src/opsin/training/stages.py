@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from opsin.core.batch import EpochLoader
 from opsin.core.config import TrainConfig
-from opsin.core.device import memory
 from opsin.core.errors import WrongUsage
 from opsin.core.micro_batch import MicroBatch
-from opsin.core.words import size
 from opsin.data.loader import Loader
-from opsin.features.cut import Cut, before, cut, outputs_bytes
-from opsin.features.extract import CPU, AllAtOnce, Asking, FeatureLoader
-from opsin.features.store import FeatureStore
+from opsin.features.cut import before, cut, outputs_bytes
+from opsin.features.extract import AllAtOnce
 from opsin.models.classifier import Classifier
 from opsin.tasks.task import Task
+from opsin.training.answers import Answers
 from opsin.training.norms import norms
 from opsin.training.optim import make_optimizer, parameter_groups
 from opsin.training.precision import Precision
@@ -27,40 +24,13 @@ from opsin.training.schedules import make_schedule
 from opsin.training.solved import SolvedHead, why_by_steps
 from opsin.training.stage import Stage
 from opsin.training.supervised import SupervisedStep
+from opsin.training.surroundings import Surroundings
 
 GENTLE = 0.01
 """Fine-tuning goes on at this share of the rate."""
-MEMORY_FRAC = 0.25
-"""Stored activations take at most this share of the machine's memory. Of all of it, not of what is
-free: else a resumed run could go another way than the one it goes on with."""
-
 SOLVING = 7
 """What a head that is solved takes, in sizes of the features: they, all views of them as one, and
 what standardising and the search hold (measured: 4 to 5)."""
-
-Steps = Callable[[int, int], None]
-
-
-def _nothing(done: int, total: int) -> None:
-    return
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What stages need beside settings, model and data. `contents`: the SHA-256 of each picture of
-    a loader, by position (None: nothing is stored on disk); `class_weights`: those of the task;
-    `on_features`, `on_solve`: hear how many of how many are done. `by_steps`: every stage learns by
-    steps on what the loop would give it, and no stage from stored activations (for trials).
-    """
-
-    device: torch.device = CPU
-    contents: Callable[[Loader], Sequence[str] | None] = lambda loader: None
-    class_weights: Sequence[float] | None = None
-    processes: int = 1
-    by_steps: bool = False
-    on_features: Steps = _nothing
-    on_solve: Steps = _nothing
-    say: Callable[[str], None] = field(default=lambda text: None)
 
 
 def make_stages(
@@ -69,7 +39,7 @@ def make_stages(
     task: Task,
     train: Loader,
     val: Loader,
-    around: Surroundings = Surroundings(),
+    around: Surroundings | None = None,
 ) -> list[Stage]:
     """One stage, or with `freeze` the head alone, or with `fine_tune` both after each other.
 
@@ -77,7 +47,7 @@ def make_stages(
     augmented. Where they are mixed with others, or the answers are too large, it is asked in every
     step. Raises `WrongUsage`.
     """
-    makes = _Makes(config, model, task, train, val, around)
+    makes = _Makes(config, model, task, train, val, around or Surroundings())
     if not config.freeze:
         everything = [each for each in model.parameters() if each.requires_grad]
         return [makes.stage("train", model, everything)]
@@ -99,6 +69,7 @@ class _Makes:
     ) -> None:
         self.config, self.model, self.task = config, model, task
         self.train, self.val, self.around = train, val, around
+        self.answers = Answers(config, task, train, val, around)
         self._say = around.say
 
     def stage(
@@ -137,9 +108,9 @@ class _Makes:
             processes=self.around.processes,
         )
         features = model.head.in_features * 4
-        if not why and not self._fits(self._total(features * SOLVING)):
+        if not why and not self.answers.fit(features * SOLVING):
             why = "solving would take more than a quarter of the memory"
-        stored = self._stored(model.backbone, features, "features")
+        stored = self.answers.loaders(model.backbone, features, "features", config.model)
         why = why or ("" if stored else "the features are too large to be kept")
         if why and config.head == "solved":
             raise WrongUsage(
@@ -186,7 +157,14 @@ class _Makes:
             frozen = (*kept, *norms(model))
             return self.stage("fine-tune", model, learning, lr=gentle, frozen=frozen)
         learning = [*parts.tail.parameters(), *model.head.parameters()]
-        stored = None if self.around.by_steps else self._activations(parts)
+        stored = None
+        if parts.front_computes and not self.around.by_steps:
+            stored = self.answers.loaders(
+                parts.front,
+                outputs_bytes(parts.front, self.train.dataset.store.spec.size_px),
+                f"the activations before {config.unfreeze}",
+                f"{config.model} {config.unfreeze}",
+            )
         if stored is None:
             frozen = (parts.front, *norms(model))
             return self.stage("fine-tune", model, learning, lr=gentle, frozen=frozen)
@@ -195,74 +173,6 @@ class _Makes:
         return self.stage(
             "fine-tune", tail, learning, loaders=stored, lr=gentle, frozen=frozen, whole=model
         )
-
-    @property
-    def _views(self) -> int:
-        return self.config.views if self.config.augment != "none" else 1
-
-    def _total(self, each: int) -> int:
-        """Bytes of all pictures in all views, at `each`."""
-        return each * (self.train.size * self._views + self.val.size)
-
-    @staticmethod
-    def _fits(total: int) -> bool:
-        limit = memory()[0]
-        return not limit or total <= MEMORY_FRAC * limit
-
-    def _activations(self, parts: Cut) -> tuple[FeatureLoader, FeatureLoader] | None:
-        if not parts.front_computes:
-            return None
-        needed = outputs_bytes(parts.front, self.train.dataset.store.spec.size_px)
-        name = f"the activations before {self.config.unfreeze}"
-        return self._stored(parts.front, needed, name)
-
-    def _stored(
-        self, front: nn.Module, needed: int, what: str
-    ) -> tuple[FeatureLoader, FeatureLoader] | None:
-        """Loaders of what `front` says, `needed` bytes a picture; None where it is to be asked in
-        every step, and the reason is said.
-        """
-        config, around = self.config, self.around
-        if self.train.dataset.augmenter.mixes:
-            self._say(f"pictures are mixed with others: {what} are computed in every step")
-            return None
-        total = self._total(needed)
-        if not self._fits(total):
-            of = f" of {self._views} views" if self._views > 1 else ""
-            self._say(
-                f"{what}{of} would take {size(total)}, and a quarter of {size(memory()[0])} is "
-                "allowed: they are computed in every step"
-            )
-            return None
-        asked = asking(config, around)
-        train, val = (
-            FeatureLoader(
-                front,
-                each,
-                self.task.collate,
-                asked,
-                views=self._views,
-                contents=around.contents(each),
-                name=config.model if what == "features" else f"{config.model} {config.unfreeze}",
-            )
-            for each in (self.train, self.val)
-        )
-        return train, val
-
-
-def asking(config: TrainConfig, around: Surroundings) -> Asking:
-    """How the settings want a frozen backbone to be asked, and where its answers are kept."""
-    precision = Precision(config.precision, around.device)
-    return Asking(
-        around.device,
-        precision=precision.name,
-        autocast=precision.autocast,
-        # A probe of the layout would find the same: what is asked once keeps the faster one.
-        channels_last=config.layout != "contiguous",
-        store=FeatureStore(say=around.say) if config.cache else None,
-        on_batch=around.on_features,
-        say=around.say,
-    )
 
 
 def make_step(

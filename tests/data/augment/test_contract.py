@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,17 @@ def test_settings_and_classes_are_of_the_same_names() -> None:
         assert issubclass(made, Augmentation | Mixing)
         assert made.draws > 0
         assert made(SETTINGS[name].default or 0.0).strength == (SETTINGS[name].default or 0.0)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_where_it_was_used_first_does_not_matter(recipe: str) -> None:
+    """A frozen backbone is asked in inference mode, whose tensors cannot be written to outside."""
+    images, rows = noise((16, 16)), list(range(8))
+
+    def twice() -> bool:
+        with torch.inference_mode():
+            first = augmented(recipe, images, rows)
+        return torch.equal(first, augmented(recipe, images, rows))
+
+    with ThreadPoolExecutor(1) as fresh:  # whose memory nobody used before
+        assert fresh.submit(twice).result()

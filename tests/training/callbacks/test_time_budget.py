@@ -77,6 +77,19 @@ def test_a_forecast_plans_before_the_first_step(tmp_path: Path) -> None:
     assert bits(run.model) == bits(other.model)
 
 
+def test_a_forecast_that_was_too_long_is_mended(tmp_path: Path) -> None:
+    """By the forecast five of ten epochs fit into 60.5 seconds; each takes half of it: all do."""
+    said: list[str] = []
+    clock = Clock()
+    budget = TimeBudget(60.5, said.append, epoch_s=12.0, clock=clock)
+    run = make_trainer(tmp_path / "a", epochs=10, callbacks=[clock, budget])
+    assert len(run.fit().records) == 10
+    assert said == [
+        "5 epochs of 12.0 s fit into what is left of 1 min 0 s: 5 in place of 10",
+        "9 epochs of 6.0 s fit into what is left of 1 min 0 s: 10 in place of 5",
+    ]
+
+
 def test_time_that_suffices_changes_nothing(tmp_path: Path) -> None:
     said: list[str] = []
     clock = Clock()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from opsin.api.job import Job
+from opsin.api.running.job import Job
 from opsin.core.report import Report, Value
 from opsin.tasks.own_metrics import OwnMeter
 

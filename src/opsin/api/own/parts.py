@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from opsin.core.config import TrainConfig, make_config
+from opsin.core.config import TrainConfig
+from opsin.core.config_checks import make_config
 from opsin.core.errors import WrongUsage
 from opsin.models.own import OWN
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opsin.api.own.parts import Own
-from opsin.core.config import read_config
+from opsin.core.config_file import read_config
 from opsin.core.errors import WrongUsage
 from opsin.core.run_dir import RunDir, read_record
 

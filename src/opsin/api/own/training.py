@@ -11,18 +11,19 @@ from typing import Any, cast
 
 import torch
 
-from opsin.api.continuation import longer, where_it_was
-from opsin.api.explained import explained
-from opsin.api.fit import make_trainer, monitors
-from opsin.api.job import Job
 from opsin.api.own.checks import refuse_other_module
 from opsin.api.own.loaders import describe, identity, own_loaders, own_task, refuse_settings
 from opsin.api.own.parts import Own
 from opsin.api.own.record import LOADERS, go_on, own_record, refuse_other_parts
-from opsin.api.preparation import environment
 from opsin.api.run_result import RunResult
+from opsin.api.running.continuation import longer, where_it_was
+from opsin.api.running.explained import explained
+from opsin.api.running.fit import make_trainer, monitors
+from opsin.api.running.job import Job
+from opsin.api.running.preparation import environment
 from opsin.core.allocator import held_memory
-from opsin.core.config import TrainConfig, differing, learning_settings, read_config, write_config
+from opsin.core.config import TrainConfig, differing, learning_settings
+from opsin.core.config_file import read_config, write_config
 from opsin.core.device import pick_device
 from opsin.core.errors import ModelRefused, WrongUsage
 from opsin.core.files import check_writable, write_json

@@ -24,7 +24,9 @@ class Workspace(threading.local):
         count = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < count:
-            buffer = self._buffers[name] = torch.empty(count, dtype=torch.float32)
+            # Made while a frozen backbone is asked, it could not be written to in training.
+            with torch.inference_mode(False):
+                buffer = self._buffers[name] = torch.empty(count, dtype=torch.float32)
         return buffer[:count].view(shape)
 
 

@@ -24,6 +24,8 @@ from opsin.training.events import (
 
 RECENT = 3
 """So many epochs tell how long the next one takes."""
+MORE_FRAC = 0.1
+"""More epochs are planned again where this share of those that are left can be added."""
 
 
 class TimeBudget(Callback):
@@ -31,8 +33,8 @@ class TimeBudget(Callback):
     they left included. Each stage gets its share of the time that is left, by its epochs; where
     that holds fewer than it has, it asks for as many as fit, so that the schedule of the rate comes
     to its end. The first plan is made by `epoch_s`, a forecast, if there is one; later ones by the
-    epochs measured, and only downwards. Where even one epoch is too long, it stops inside it, early
-    enough for the validation.
+    epochs measured: fewer at once, more only where the gain is more than noise. Where even one
+    epoch is too long, it stops inside it, early enough for the validation.
 
     Only what the clock says decides; the plan is part of the checkpoint. Where the time suffices,
     the bits are those of a run without it.
@@ -139,13 +141,15 @@ class TimeBudget(Callback):
         return Epochs(self._planned)
 
     def _plan(self, done: int, epoch_s: float) -> None:
-        """Lower the plan to the epochs that fit into the stage's time."""
+        """Plan the epochs that fit into the stage's time."""
         if self._planned is None or epoch_s <= 0:
             return
         before = self._planned
         fits = max(0, math.floor((self._until - self._used()) / epoch_s))
-        self._planned = min(before, max(1, done + fits))
-        if self._planned < before:
+        plan = min(self._asked, max(1, done + fits))
+        if plan < before or plan - before > MORE_FRAC * (before - done):
+            self._planned = plan
+        if self._planned != before:
             self._say(
                 f"{plural(fits, 'epoch')} of {duration(epoch_s)} fit into what is left of "
                 f"{duration(self.seconds)}: {self._planned} in place of {before}"

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from opsin.api.explained import explained
-from opsin.api.fit import fit, judged
-from opsin.api.forecast import forecast
-from opsin.api.job import Job
 from opsin.api.own.measure import measure_own
 from opsin.api.own.record import go_on
-from opsin.api.plan_lines import plan_lines
 from opsin.api.run_result import RunResult
-from opsin.api.spent import Spent
-from opsin.api.tuning import Tuning, plain_layout, tuned
+from opsin.api.running.explained import explained
+from opsin.api.running.fit import fit, judged
+from opsin.api.running.forecast import forecast
+from opsin.api.running.job import Job
+from opsin.api.running.plan_lines import plan_lines
+from opsin.api.running.spent import Spent
+from opsin.api.running.tuning import Tuning, plain_layout, tuned
 from opsin.core.allocator import trim
 from opsin.core.errors import NumbersWrong, OpsinError
 from opsin.core.files import sha256_file, write_json

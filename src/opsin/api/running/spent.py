@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-from opsin.api.job import Job
+from opsin.api.running.job import Job
 from opsin.core.device import peak_process_bytes
 from opsin.core.machine_record import recall, remember
 from opsin.training.history import History

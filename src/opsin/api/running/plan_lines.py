@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
-from opsin.api.job import Job
-from opsin.core.config import TrainConfig, why_head_learns_by_steps
+from opsin.api.running.job import Job
+from opsin.core.config import TrainConfig
+from opsin.core.config_checks import why_head_learns_by_steps
 from opsin.core.printable import printable
 from opsin.core.version import version
 from opsin.core.words import plural

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from opsin.core.config import TrainConfig, write_config
+from opsin.core.config import TrainConfig
+from opsin.core.config_file import write_config
 from opsin.core.errors import WrongUsage
 from opsin.core.run_dir import RunDir
 from opsin.core.words import plural

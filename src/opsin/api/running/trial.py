@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opsin.api.fit import job_stages, monitors
-from opsin.api.job import Job, make_task
-from opsin.api.preparation import prepare
+from opsin.api.running.fit import job_stages, monitors
+from opsin.api.running.job import Job, make_task
+from opsin.api.running.preparation import prepare
 from opsin.core.config import TrainConfig
 from opsin.core.progress import Progress
 from opsin.core.run_dir import RunDir, run_name

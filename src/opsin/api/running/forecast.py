@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from opsin.api.fit import job_stages
-from opsin.api.job import Job
-from opsin.api.spent import last_time
-from opsin.api.tuning import Tuning, trial_step
+from opsin.api.running.fit import job_stages
+from opsin.api.running.job import Job
+from opsin.api.running.spent import last_time
+from opsin.api.running.timings import trial_step
+from opsin.api.running.tuning import Tuning
 from opsin.core.batch import Batch
 from opsin.core.config import TrainConfig
 from opsin.core.device import process_bytes
@@ -31,8 +32,6 @@ LIMIT_FRAC = 0.03
 """Of the steps that are foretold; two of them are always tried."""
 SOLVE_S = 1.0
 """To load what solves a linear head, and to solve a small one."""
-METRICS_S = 0.8
-"""To load what computes the metrics."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def measured(tuning: Tuning, *, anew: bool = False) -> Forecast:
     asked = sum(loader.size for loader in job.plain.values())
     if _head_alone(config) and config.augment == "none":  # the others have been asked by then
         asked -= job.plain["train"].size + job.plain["val"].size
-    end_s = known.get("evaluate", timed.ask_s * asked + METRICS_S)
+    end_s = known.get("evaluate", timed.ask_s * asked)
     end_s += known["bundle"] * config.bundle + known["report"] * config.report
     peak = max(timed.before + timed.needs, known.get("peak_bytes", 0))
     return Forecast(

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from opsin.api.job import Job
-from opsin.api.run_callbacks import run_callbacks
+from opsin.api.running.callbacks import run_callbacks
+from opsin.api.running.job import Job
 from opsin.core.batch import EpochLoader
 from opsin.core.config import TrainConfig, learning_settings
 from opsin.core.device import memory
@@ -18,6 +18,7 @@ from opsin.core.registry import unknown
 from opsin.data.loader import Loader
 from opsin.features.extract import FeatureLoader
 from opsin.tasks.task import Task
+from opsin.training.answers import MEMORY_FRAC, asking
 from opsin.training.checkpoint import CheckpointStore, Saved
 from opsin.training.history import History
 from opsin.training.interrupt import StopRequest
@@ -25,7 +26,8 @@ from opsin.training.loop import Trainer
 from opsin.training.monitor import Monitor
 from opsin.training.saving import Saving
 from opsin.training.stage import Stage
-from opsin.training.stages import MEMORY_FRAC, Surroundings, asking, make_stages
+from opsin.training.stages import make_stages
+from opsin.training.surroundings import Surroundings
 
 
 def fit(job: Job, stop: StopRequest, resume_from: Saved | None) -> History:

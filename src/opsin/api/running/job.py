@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from opsin.api.own.parts import NOTHING, Own
-from opsin.api.preparation import Preparation
+from opsin.api.running.preparation import Preparation
 from opsin.core.config import TrainConfig
 from opsin.core.files import sha256_file, write_json
 from opsin.core.progress import Progress

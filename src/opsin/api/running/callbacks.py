@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from opsin.api.job import Job
+from opsin.api.running.job import Job
 from opsin.data.transform import Normalise
 from opsin.training.callback import Callback
 from opsin.training.callbacks.averaging import Averaging

@@ -35,7 +35,7 @@ GRACE_S = 10.0
 # As in `opsin.core.isolated`: nothing of the folder where a person stands may be imported.
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); "
-    "from opsin.api.ranks import rank_main; rank_main(sys.argv[2], sys.argv[3])"
+    "from opsin.api.running.ranks import rank_main; rank_main(sys.argv[2], sys.argv[3])"
 )
 _ROOT = str(Path(__file__).resolve().parents[2])
 

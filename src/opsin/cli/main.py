@@ -98,10 +98,11 @@ def opsin(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry of the command `opsin`."""
+    """The entry of the command `opsin`, which ends the process; with `arguments`, by SystemExit."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     if "--no-tune" not in words:
         prepare_environment()
-    leave(run_and_explain(typer.main.get_command(app), words, debug=debug))
+    code = run_and_explain(typer.main.get_command(app), words, debug=debug)
+    leave(code) if arguments is None else sys.exit(code)

@@ -8,6 +8,7 @@ import re
 import statistics
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import Bench
@@ -40,39 +41,35 @@ def measure(bench: Bench, row: Row) -> None:
     for name, options in jobs.items():
         for which in ("first run", "second run"):
             found = [_told(bench, name, options, number, which) for number in range(bench.rounds)]
-            said, took, memory, peak = (
-                statistics.median(column) for column in zip(*found, strict=True)
-            )
-            row.lines.append(
-                Line(
-                    f"{name}, {which}",
-                    f"{said:.1f} s said",
-                    "the run",
-                    f"{took:.1f} s",
-                    statistics.median(max(s / t, t / s) for s, t, _, _ in found),
-                    WITHIN,
-                    at_most=True,
-                    accuracy=f"memory {memory:.0f} MB said, {peak:.0f} MB taken",
-                )
-            )
+            said_s, took_s, said_mb, took_mb = zip(*found, strict=True)
+            row.lines += [
+                _line(f"{name}, {which}", "s", said_s, took_s, WITHIN),
+                _line(f"{name}, {which}, memory", "MB", said_mb, took_mb, WITHIN),
+            ]
     for seconds in TIMES_S[:1] if bench.quick else TIMES_S:
-        used = statistics.median(_budgeted(bench, seconds, n) for n in range(bench.rounds))
-        row.lines.append(
-            Line(
-                f"--max-time {seconds:g}s, tinyvgg, 1,000 epochs asked",
-                f"{used:.1f} s",
-                "the time given",
-                f"{seconds:.1f} s",
-                max(used / seconds, seconds / used),
-                STOPS_WITHIN,
-                at_most=True,
-            )
-        )
+        used = [_budgeted(bench, seconds, number) for number in range(bench.rounds)]
+        figure = f"--max-time {seconds:g}s, tinyvgg, 1,000 epochs asked"
+        row.lines.append(_line(figure, "s", [seconds] * len(used), used, STOPS_WITHIN))
     row.notes += [
         "said: the line `time` of the plan, seconds from there to the end of the process; the "
         "ratio is that of the larger to the smaller. First run: an empty cache folder.",
         "--max-time: the seconds of all epochs, validation in them; it counts training alone.",
     ]
+
+
+def _line(
+    figure: str, unit: str, said: Sequence[float], took: Sequence[float], within: float
+) -> Line:
+    """By how many times one is the other, whichever is larger, in the middle of the rounds."""
+    return Line(
+        figure,
+        f"{statistics.median(said):.3g} {unit} said",
+        "the run",
+        f"{statistics.median(took):.3g} {unit}",
+        statistics.median(max(s / t, t / s) for s, t in zip(said, took, strict=True)),
+        within,
+        at_most=True,
+    )
 
 
 def _command(bench: Bench, options: tuple[str, ...], run: str) -> list[str]:

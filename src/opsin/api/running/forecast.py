@@ -20,6 +20,7 @@ from opsin.core.config import TrainConfig
 from opsin.core.device import process_bytes
 from opsin.core.progress import Silent
 from opsin.core.words import duration, size
+from opsin.features.ask import AT_ONCE
 from opsin.features.extract import AllAtOnce, FeatureLoader
 from opsin.training.interrupt import StopRequest
 from opsin.training.memory import losses_of, step_memory
@@ -143,7 +144,8 @@ def _time(job: Job, step: SupervisedStep, tuning: Tuning, anew: bool) -> _Timed:
         at_once = max(len(each) for each in step.micro.parts(batch))
     step.evaluate_mode()
     if step_s and _head_alone(config):  # what was timed is the backbone, with a batch
-        validation_s = step_s / min(config.batch_size, job.learning.size) * val.size
+        together = min(AT_ONCE, config.batch_size, job.learning.size)
+        validation_s = step_s / together * val.size
     elif "evaluate" in known and "epoch_s" in known and not config.freeze:
         validation_s = 0.0
     else:

@@ -59,7 +59,8 @@ def last_time(job: Job) -> Mapping[str, Any]:
         for name, value in found.items()
         if isinstance(value, int | float) and 0 <= value < math.inf
     }
-    return {**END, "peak_bytes": END_BYTES, **known}
+    exports = job.config.bundle or job.config.report
+    return {**END, "peak_bytes": END_BYTES if exports else 0, **known}
 
 
 def _key(job: Job) -> dict[str, Any]:

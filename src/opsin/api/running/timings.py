@@ -14,6 +14,7 @@ from opsin.core.batch import Batch
 from opsin.core.config import TrainConfig
 from opsin.core.device import has_bfloat16
 from opsin.core.machine_record import recall, remember
+from opsin.features.ask import AT_ONCE
 from opsin.training.norms import norms
 from opsin.training.precision import Precision
 from opsin.training.probe import Choice, Timing, apply, probe, timing_from
@@ -42,7 +43,7 @@ def timings(
         "model": asked.model,
         "input_px": list(job.plan.design.spec.size_px),
         "batch_size": asked.batch_size,
-        "work": "features" if only_features(asked) else "step",
+        "work": f"{AT_ONCE} features" if only_features(asked) else "step",
         "optimizer": asked.optimizer,
         "augment": str(asked.augment),
         "threads": default.threads,
@@ -131,6 +132,7 @@ def trial_step(job: Job) -> Iterator[SupervisedStep]:
 @contextmanager
 def _features_runner(job: Job, batch: Batch) -> Iterator[Any]:
     backbone, device = job.model.backbone, job.plan.device
+    inputs = batch.inputs[:AT_ONCE]
     mode = backbone.training
     backbone.to(device).eval()
 
@@ -138,7 +140,7 @@ def _features_runner(job: Job, batch: Batch) -> Iterator[Any]:
     def ask(choice: Choice) -> None:
         apply(choice, backbone)
         with Precision(choice.precision, device).autocast():
-            backbone(batch.inputs)
+            backbone(inputs)
 
     try:
         with same_buffers_and_draws(backbone):

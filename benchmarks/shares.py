@@ -8,10 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Share:
-    """`correct` of `count` right answers, over all seeds together."""
+    """`correct` of `count` right answers, over all `rounds` together.
+
+    The rounds may have asked about the same pictures, so that the interval is that of one round:
+    more seeds tell more about the training, and no more about the pictures.
+    """
 
     correct: int
     count: int
+    rounds: int = 1
 
     @property
     def value(self) -> float:
@@ -25,7 +30,7 @@ class Share:
         >>> tuple(round(end, 4) for end in Share(81, 263).interval)
         (0.2553, 0.3662)
         """
-        z, n, p = 1.959963985, self.count, self.value
+        z, n, p = 1.959963985, self.count / self.rounds, self.value
         centre = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
         return max(0.0, centre - half), min(1.0, centre + half)

@@ -49,7 +49,8 @@ def measure(bench: Bench, row: Row) -> None:
         )
     row.notes.append(f"theirs: {versions_of('lightning')}.")
     row.notes += [
-        f"mobilenetv2_100 with three classes, {all_cores()} threads on every side, float32.",
+        f"mobilenetv2_100 with three classes, float32, each side's own threads on {all_cores()} "
+        "cores.",
         "ours: a bundle's `Predictor` (onnxruntime, preparation inside the graph); theirs: the "
         "same network in evaluation mode under `torch.inference_mode`, with its normalisation.",
     ]

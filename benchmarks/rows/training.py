@@ -79,7 +79,7 @@ class Side:
     @property
     def share(self) -> Share:
         """Right answers on the test split."""
-        return Share(self.correct, self.count)
+        return Share(self.correct, self.count, max(1, len(self.wall_s)))
 
 
 def measure(training: Training, bench: Bench, row: Row) -> None:
@@ -104,7 +104,8 @@ def measure(training: Training, bench: Bench, row: Row) -> None:
     row.notes += [f"{name}: {versions_of(name)}." for name in environments]
     row.notes += [
         f"{epochs} epochs of batch 32, Adam at 0.001, validation after each, then the test split; "
-        f"seeds {', '.join(map(str, range(bench.rounds)))}, each with its own split.",
+        f"seeds {', '.join(map(str, range(bench.rounds)))}, each with its own split (the test "
+        "pictures are the same where the data names them).",
         "ours: `opsin train "
         + " ".join((training.data, *_options(training, epochs)))
         + "`, decoded pictures (and no features) kept from an earlier run; `first run`: nothing "
@@ -189,6 +190,12 @@ def _try(
 
 def _lines(training: Training, sides: dict[str, Side], row: Row) -> None:
     ours, first = sides[OURS], sides[FIRST]
+    whole = {name: sides[name].whole for name in training.targets if not sides[name].failed}
+    if len(whole) > 1:
+        best = min(whole, key=lambda name: whole[name])
+        row.notes.append(
+            f"the best of them by the whole process: {best}, {whole[best] / ours.whole:.2f} times."
+        )
     for name, target in training.targets.items():
         theirs = sides[name]
         if theirs.failed:

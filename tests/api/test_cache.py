@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.data.stored import Here, run, write_pictures
 
 import opsin
 from opsin.api.cache import KINDS, CacheResult
 from opsin.core.errors import WrongUsage
+from opsin.core.machine_record import remember
 from opsin.core.preprocess import PreprocessSpec
 from opsin.data import scan
+from opsin.features.store import FeatureStore, name_of
 
 COUNT = 5
 DAY_S = 86400.0
@@ -29,10 +32,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     photos = write_pictures(tmp_path / "photos", COUNT)
     run(photos, cache, spec=PreprocessSpec(size_px=(16, 24), resize="pad"))
     run(photos, cache, spec=PreprocessSpec(size_px=(16, 16), crop_frac=0.5))
-    for name in ("features/a.safetensors", "features/deep/b.safetensors", "machine/c.json"):
-        path = cache / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x" * 1000)
+    for which in "ab":
+        assert FeatureStore(cache).save(name_of(which), [name_of("picture")], torch.zeros(1, 2))
+    assert remember("settings", {}, {})
     return cache
 
 
@@ -44,8 +46,12 @@ def foreign(cache: Path, outside: Path) -> list[Path]:
         cache / "photo.pixels",
         cache / "other" / "a.safetensors",
         pixels / "notes.txt",
-        *(folder / "holiday.pixels" for folder in sorted(pixels.iterdir())),
+        *(folder / "holiday.pixels" for folder in sorted(pixels.iterdir()) if folder.is_dir()),
         cache / "features" / "a.txt",
+        cache / "features" / "my_model.safetensors",
+        cache / "features" / "mine" / f"{'0' * 32}.{'0' * 16}.safetensors",
+        cache / "machine" / "notes.json",
+        cache / "pixels" / "mine" / ("0" * 16 + ".pixels"),
         cache / "features" / ".hidden.safetensors",
         cache / "machine" / "c.safetensors",
         outside / ("0" * 16 + ".pixels"),
@@ -75,11 +81,14 @@ def total(result: CacheResult, kind: str) -> tuple[int, int, int]:
 def test_it_lists_what_is_kept(folder: Path) -> None:
     result = opsin.cache()
     pixels = list(folder.glob("pixels/*/*.pixels"))
-    size = sum(path.stat().st_size for path in pixels)
-    assert total(result, "pixels") == (2, 2 * COUNT, size)
-    assert total(result, "features") == (2, 0, 2000)
-    assert total(result, "machine") == (1, 0, 1000)
-    assert result.size_bytes == size + 3000
+    sizes = [
+        sum(path.stat().st_size for path in paths)
+        for paths in (pixels, folder.glob("features/*"), folder.glob("machine/*"))
+    ]
+    assert total(result, "pixels") == (2, 2 * COUNT, sizes[0])
+    assert total(result, "features") == (2, 0, sizes[1])
+    assert total(result, "machine") == (1, 0, sizes[2])
+    assert result.size_bytes == sum(sizes)
     holds = sorted(entry.holds for entry in result.kept if entry.kind == "pixels")
     assert holds == ["16 × 16 px, stretch, bilinear, crop 0.5", "24 × 16 px, pad, bilinear"]
     assert all(abs(entry.last_used - time.time()) < 60 for entry in result.kept)
@@ -107,8 +116,10 @@ def test_it_touches_nothing_of_anybody_else(folder: Path, tmp_path: Path) -> Non
     assert result.kept == ()
     for path in mine:
         assert path.is_symlink() or path.read_bytes() == b"mine", path
-    left = folder.glob("pixels/*/[0-9a-f]*.pixels")
-    assert [path for path in left if not path.parent.is_symlink()] == []
+    left = {path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+    assert {path for path in left if path.name != "spec.json"} == {
+        path for path in mine if folder in path.parents and not path.is_symlink()
+    }
 
 
 def test_a_kind_whose_folder_is_a_link_is_left_alone(folder: Path, tmp_path: Path) -> None:
@@ -119,14 +130,14 @@ def test_a_kind_whose_folder_is_a_link_is_left_alone(folder: Path, tmp_path: Pat
 
 
 def test_older_than(folder: Path) -> None:
-    old = folder / "features" / "a.safetensors"
+    old, _ = folder.glob("features/*")
     os.utime(old, (time.time() - 31 * DAY_S,) * 2)
-    assert total(opsin.cache(older_than="30d"), "features") == (1, 0, 1000)
+    assert total(opsin.cache(older_than="30d"), "features") == (1, 0, old.stat().st_size)
     assert opsin.cache(older_than="32d").kept == ()
     result = opsin.cache(clear="all", older_than="30d")
     assert [entry.files for entry in result.cleared] == [1]
     assert not old.exists()
-    assert total(opsin.cache(), "features") == (1, 0, 1000)
+    assert total(opsin.cache(), "features")[0] == 1
     assert total(opsin.cache(), "pixels")[0] == 2
 
 
@@ -180,7 +191,7 @@ def test_without_a_folder_there_is_nothing(tmp_path: Path, monkeypatch: pytest.M
 def test_wrong_usage(folder: Path, given: dict[str, str], said: str) -> None:
     with pytest.raises(WrongUsage, match=said.replace(".", r"\.")):
         opsin.cache(**given)  # type: ignore[arg-type]
-    assert len(opsin.cache().kept) == 5
+    assert len(opsin.cache().kept) == 4
 
 
 def test_a_file_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

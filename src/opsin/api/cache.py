@@ -15,17 +15,22 @@ from typing import Any
 from opsin.core.cache_dir import VARIABLE, cache_dir
 from opsin.core.config import seconds_of
 from opsin.core.errors import WrongUsage
+from opsin.core.machine_record import RECORDS
 from opsin.core.registry import unknown
 from opsin.data.pixel_file import slots_in
 from opsin.data.pixel_folder import LEFT_AFTER_S, OURS, TEMPORARY
 
 KINDS = {
     "pixels": (OURS, "prepared pictures"),
-    "features": (re.compile(r".+\.safetensors"), "what frozen backbones say of pictures"),
-    "machine": (re.compile(r".+\.json"), "the fastest settings of this machine"),
+    "features": (
+        re.compile(r"[0-9a-f]{32}\.[0-9a-f]{16}\.safetensors"),
+        "what frozen backbones say of pictures",
+    ),
+    "machine": (RECORDS, "the fastest settings of this machine"),
 }
 """Kind, which is also its folder: the names of its files, and what they hold."""
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_KEY = re.compile(r"[0-9a-f]{16}")
 _LEGEND = "spec.json"
 _ELSEWHERE = f"move that file, or name a folder: {VARIABLE}=DIR"
 
@@ -115,26 +120,27 @@ File = tuple[Path, os.stat_result]
 def _groups(folder: Path, used_before: float | None) -> Iterator[tuple[str, Path, list[File]]]:
     """(kind, folder, files) for each folder that holds some, links left out."""
     for kind, (names, _) in KINDS.items():
-        for path in _real_folders(folder / kind):
+        for path in _real_folders(folder / kind, deep=kind == "pixels"):
             files = [
                 (file, status)
                 for file, status in _files(path)
                 if names.fullmatch(file.name)
-                and not file.name.startswith(".")
                 and (used_before is None or status.st_mtime < used_before)
             ]
             if files:
                 yield kind, path, files
 
 
-def _real_folders(folder: Path) -> Iterator[Path]:
+def _real_folders(folder: Path, *, deep: bool) -> list[Path]:
+    """`folder`, or with `deep` the folders in it that are called by a key; links are nobody's."""
     if folder.is_symlink() or not folder.is_dir():
-        return
-    yield folder
+        return []
+    if not deep:
+        return [folder]
     with contextlib.suppress(OSError):
-        for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.is_symlink():
-                yield from _real_folders(path)
+        inside = [path for path in sorted(folder.iterdir()) if _KEY.fullmatch(path.name)]
+        return [path for path in inside if path.is_dir() and not path.is_symlink()]
+    return []
 
 
 def _files(folder: Path) -> list[File]:

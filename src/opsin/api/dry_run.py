@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsin.core.config import TrainConfig
 from opsin.core.device import memory
-from opsin.core.extras import require
+from opsin.core.extras import load_torch
 from opsin.core.files import check_writable
 from opsin.core.progress import Progress, choose_progress
 from opsin.core.words import duration, size
@@ -74,10 +74,10 @@ def dry_run(
     Raises what `opsin.train` raises before and in its first step; `NoRoom` where the run folder
     could not be made.
     """
-    require("torch", purpose="opsin train --dry-run")
     from opsin.api.train import resolve
 
     resolved = resolve({"data": data} | settings, config)
+    load_torch("opsin train --dry-run", tune=resolved.tune)
     progress = progress or choose_progress()
     try:
         return _dry_run(resolved, progress)

@@ -13,7 +13,7 @@ from opsin.api.running.ranks import rank_here, started_ranks
 from opsin.core.config import TrainConfig, differing, learning_settings
 from opsin.core.config_file import read_config
 from opsin.core.errors import ModelRefused, WrongUsage
-from opsin.core.extras import require
+from opsin.core.extras import load_torch
 from opsin.core.files import sha256_file
 from opsin.core.progress import Progress, Silent, choose_progress
 from opsin.core.run_dir import RunDir, open_run, point_latest, read_record
@@ -49,8 +49,8 @@ def resume(
     Raises `WrongUsage` when data or settings changed (each difference is named), `Locked` while the
     run is in use, `ModelRefused` when no checkpoint is whole.
     """
-    require("torch", purpose="opsin train --resume")
     folder = open_run(Path(run))
+    load_torch("opsin train --resume", tune=read_config(folder.config).get("tune") is not False)
     if not accept_changes:
         refuse_other_names(folder, {"model": model, "loss": loss})
     own = take_own({"model": model, "loss": loss}, metrics, callbacks)

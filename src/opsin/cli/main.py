@@ -13,7 +13,6 @@ from typer.core import TyperCommand, TyperGroup
 from opsin.cli.arguments import with_dashes
 from opsin.cli.faults import run_and_explain
 from opsin.cli.leave import leave
-from opsin.core.allocator import prepare_environment
 from opsin.core.registry import unknown
 
 VERBS = {
@@ -102,7 +101,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    if "--no-tune" not in words:
-        prepare_environment()
     code = run_and_explain(typer.main.get_command(app), words, debug=debug)
     leave(code) if arguments is None else sys.exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from opsin.core.allocator import prepare_environment
 from opsin.core.errors import WrongUsage
 
 TRAINING = (
@@ -43,3 +44,13 @@ def require(module: str, *, purpose: str) -> ModuleType:
             code="missing_extra",
             fix=INSTALL if top in TRAINING else f"pip install {top}",
         ) from None
+
+
+def load_torch(purpose: str, *, tune: bool) -> None:
+    """Load torch to train with it; with `tune`, what its libraries read as they are loaded is set.
+
+    Raises `WrongUsage` (code `missing_extra`).
+    """
+    if tune:
+        prepare_environment()
+    require("torch", purpose=purpose)

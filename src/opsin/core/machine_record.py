@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from opsin.core.cache_dir import cache_dir
+from opsin.core.cores import usable_cores
 from opsin.core.device import hardware, versions
 from opsin.core.errors import NoRoom
 from opsin.core.files import read_json, sha256_bytes, write_json
+from opsin.core.version import version
 
-FORMAT = 1
+FORMAT = 2
+RECORDS = re.compile(r"[a-z]+-[0-9a-f]{16}\.json")
+"""The names of the files."""
 
 
 def recall(kind: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -64,9 +69,9 @@ def _whole(kind: str, key: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _machine() -> dict[str, Any]:
-    there = hardware()
     return {
-        "processor": there["processor"],
-        "cores": there["cores"],
+        "processor": hardware()["processor"],
+        "cores": usable_cores(),
         "torch": versions().get("torch", ""),
+        "opsin": version(),
     }

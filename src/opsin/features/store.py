@@ -29,7 +29,7 @@ from opsin.core.words import size
 
 FORMAT = 2
 FREE_FRAC = 0.25
-"""A file takes at most this share of the disk that is free."""
+"""The most of a disk's free room that features may take, those that lie there already counted."""
 _FEATURES, _NAMES = "features", "names"
 _NAME_BYTES = 16
 _DECIDING = ("numpy", "pillow", "simplejpeg", "torch", "torchvision", "timm")
@@ -54,8 +54,9 @@ class FeatureStore:
         """
         wanted, found = set(names), dict[str, torch.Tensor]()
         for path in self._files(key):
-            if not wanted:
-                break
+            said = self._names(path)
+            if said is not None and wanted.isdisjoint(said):
+                continue  # of other pictures: not worth reading
             here = self._read(path)
             for name in wanted & here.keys():
                 found[name] = here[name]
@@ -64,15 +65,9 @@ class FeatureStore:
 
     def missing(self, key: str, names: Iterable[str]) -> int:
         """How many of `names` are not stored under `key`, by what the files say of themselves."""
-        from safetensors import SafetensorError, safe_open
-
         wanted = set(names)
         for path in self._files(key):
-            with (
-                contextlib.suppress(OSError, SafetensorError, ValueError),
-                safe_open(path, framework="pt") as file,
-            ):
-                wanted.difference_update(_hex(file.get_tensor(_NAMES)))
+            wanted.difference_update(self._names(path) or ())
         return len(wanted)
 
     def save(self, key: str, names: Sequence[str], features: torch.Tensor) -> bool:
@@ -87,12 +82,13 @@ class FeatureStore:
         except OSError as error:
             self._note("folder", f"features stay in memory: {self.folder}: {error.strerror}")
             return False
-        free = disk_free(self.folder)
-        if needed > FREE_FRAC * free:
+        taken = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+        room = FREE_FRAC * (disk_free(self.folder) + taken) - taken
+        if needed > room:
             self._note(
                 "room",
-                f"features stay in memory: they need {size(needed)}, of which a quarter of the "
-                f"disk's {size(free)} free is the most",
+                f"features stay in memory: they need {size(needed)}, and of a quarter of the disk "
+                f"{size(max(0.0, room))} are left (to make room: opsin cache --clear features)",
             )
             return False
         named = torch.frombuffer(bytearray.fromhex("".join(names)), dtype=torch.uint8)
@@ -105,6 +101,17 @@ class FeatureStore:
             self._note("folder", f"features stay in memory: {error.message}")
             return False
         return True
+
+    @staticmethod
+    def _names(path: Path) -> list[str] | None:
+        """The pictures in a file by its own words, unchecked; None where it cannot be read."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                return _hex(file.get_tensor(_NAMES))
+        except (OSError, SafetensorError, ValueError):
+            return None
 
     def _read(self, path: Path) -> dict[str, torch.Tensor]:
         from safetensors import SafetensorError

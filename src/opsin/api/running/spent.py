@@ -18,7 +18,8 @@ END = {"bundle": 6.0, "report": 2.5}
 """Seconds of the end of a run on a machine that has not seen one: a small network, two cores."""
 _DECIDES = (
     *("batch_size", "augment", "threads", "layout", "precision", "freeze", "fine_tune"),
-    *("unfreeze", "views", "head", "workers", "accumulate"),
+    *("unfreeze", "views", "head", "workers", "accumulate", "tune", "device", "optimizer", "loss"),
+    *("val_frac", "test_frac", "ema", "samples", "log_gradients", "balance", "clip_norm"),
 )
 END_BYTES = 900_000_000
 """What a process that exports and draws comes to, with a small network."""

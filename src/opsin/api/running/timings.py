@@ -24,9 +24,10 @@ from opsin.training.step import Moment
 from opsin.training.supervised import SupervisedStep
 from opsin.training.untouched import same_buffers_and_draws, untouched
 
-LIMIT_S = 2.0
+LIMIT_S, LIMIT_STEPS = 2.0, 8
 LIMIT_FRAC = 0.05
-"""A probe takes at most so long, and at most this share of the steps that it is made for."""
+"""A probe takes at most so long, or so many steps where they are slow, and at most this share of
+the steps that it is made for; the default is always tried, twice."""
 LONGER = 4
 """A run of so many times the steps may probe again what a shorter one had no time for."""
 
@@ -46,6 +47,7 @@ def timings(
         "work": f"{AT_ONCE} features" if only_features(asked) else "step",
         "optimizer": asked.optimizer,
         "augment": str(asked.augment),
+        "stage": [asked.freeze, asked.fine_tune, asked.unfreeze, asked.accumulate],
         "threads": default.threads,
         "asked": [asked.threads, asked.layout, asked.precision],
         "memory": held,
@@ -60,8 +62,9 @@ def timings(
 
     def limit(step_s: float) -> float:
         nonlocal cut
-        cut = LIMIT_FRAC * step_s * steps < LIMIT_S
-        return min(LIMIT_S, LIMIT_FRAC * step_s * steps)
+        most = max(LIMIT_S, LIMIT_STEPS * step_s)
+        cut = LIMIT_FRAC * step_s * steps < most
+        return min(most, LIMIT_FRAC * step_s * steps)
 
     cores = default.threads
     fewer = [1] if cores <= 4 else [1, cores // 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import torch
 
 from opsin.api.running.job import Job
 from opsin.api.running.timings import only_features, timings
-from opsin.core.allocator import held_memory
+from opsin.core.allocator import ENVIRONMENT, held_memory
 from opsin.core.config import Layout
 from opsin.core.config_file import write_config
 from opsin.core.files import read_json, write_json
@@ -97,6 +98,7 @@ def _settled(job: Job, held: str) -> Tuning:
         "memory_format": chosen.layout,
         "precision": chosen.precision,
         "memory": held,
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "chosen_by": source,
         "probe": [each.to_dict() for each in timed],
     }

@@ -22,7 +22,7 @@ from opsin.training.events import (
     ValidationStart,
 )
 
-RECENT = 3
+RECENT = 9
 """So many epochs tell how long the next one takes."""
 MORE_FRAC = 0.1
 """More epochs are planned again where this share of those that are left can be added."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -107,6 +107,14 @@ class FeatureLoader:
         if number not in self._features:
             self._features[number] = self._stored(number)
         return self._features[number]
+
+    def answered(self, batch: Batch) -> Batch:
+        """A batch of pictures with the answers in their place, asked for now and kept nowhere."""
+        asking = self._asking
+        with frozen(self._backbone, asking.device, channels_last=asking.channels_last):
+            answers = self._ask(batch)
+        # A copy: what was made in inference mode cannot be learnt from.
+        return replace(batch, inputs=answers.clone().to(asking.device))
 
     @property
     def left_to_ask(self) -> int:

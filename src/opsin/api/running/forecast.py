@@ -13,14 +13,14 @@ import torch
 from opsin.api.running.fit import job_stages
 from opsin.api.running.job import Job
 from opsin.api.running.spent import last_time
-from opsin.api.running.timings import trial_step
+from opsin.api.running.timings import Answered, trial_step
 from opsin.api.running.tuning import Tuning
 from opsin.core.batch import Batch
 from opsin.core.config import TrainConfig
 from opsin.core.device import process_bytes
 from opsin.core.progress import Silent
 from opsin.core.words import duration, size
-from opsin.features.ask import AT_ONCE
+from opsin.features.ask import AT_ONCE, frozen, laid
 from opsin.features.extract import AllAtOnce, FeatureLoader
 from opsin.training.interrupt import StopRequest
 from opsin.training.memory import losses_of, step_memory
@@ -84,8 +84,8 @@ def measured(tuning: Tuning, *, anew: bool = False) -> Forecast:
     stopping is not foreseen. Raises what training would raise in its first step.
     """
     job = tuning.job
-    with trial_step(job) as step:
-        timed = _time(job, step, tuning, anew)
+    with trial_step(job) as (step, answered):
+        timed = _time(job, step, answered, tuning, anew)
     known, config = timed.known, job.config
     if _head_alone(config):
         train_s = epoch_s = _features_s(job, timed) + SOLVE_S
@@ -129,7 +129,9 @@ class _Timed:
         return self.step_s * self.steps + self.validation_s
 
 
-def _time(job: Job, step: SupervisedStep, tuning: Tuning, anew: bool) -> _Timed:
+def _time(
+    job: Job, step: SupervisedStep, answered: Answered | None, tuning: Tuning, anew: bool
+) -> _Timed:
     config, known, val = job.config, last_time(job), job.plain["val"]
     if anew:
         known = {name: known[name] for name in ("bundle", "report", "peak_bytes")}
@@ -138,8 +140,9 @@ def _time(job: Job, step: SupervisedStep, tuning: Tuning, anew: bool) -> _Timed:
     needs, at_once, before = 0, config.batch_size, process_bytes()
     if not _head_alone(config):
         if not step_s and "epoch_s" not in known:
-            step_s = _time_steps(job, step, steps * config.epochs)
+            step_s = _time_steps(job, step, answered, steps * config.epochs)
         batch = next(iter(job.plain["train"].once())).to(job.plan.device)
+        batch = answered(batch) if answered else batch
         needs = _needs(step, batch)
         at_once = max(len(each) for each in step.micro.parts(batch))
     step.evaluate_mode()
@@ -149,10 +152,12 @@ def _time(job: Job, step: SupervisedStep, tuning: Tuning, anew: bool) -> _Timed:
     elif "evaluate" in known and "epoch_s" in known and not config.freeze:
         validation_s = 0.0
     else:
-        validation_s = _time_validation(job, step)
+        validation_s = _time_validation(job, step, answered)
     if "epoch_s" in known and not step_s:
         step_s = max(0.0, float(known["epoch_s"]) - validation_s) / max(1, steps)
     ask_s = validation_s / max(1, val.size)
+    if answered:  # what was judged so far is the end of the model
+        ask_s = _time_model(job)
     return _Timed(known, step_s, steps, validation_s, ask_s, needs, before, at_once)
 
 
@@ -164,26 +169,28 @@ def _features_s(job: Job, timed: _Timed) -> float:
     """Seconds in which a frozen backbone is asked, by a validation: about what is not kept yet, or
     in every epoch about everything where nothing is kept.
     """
-    head = job_stages(replace(job, progress=Silent()), StopRequest())[0]
-    loaders = [head.train.features if isinstance(head.train, AllAtOnce) else head.train, head.val]
     left = 0
-    for loader in loaders:
-        if isinstance(loader, FeatureLoader):
-            left += loader.left_to_ask
-        else:
-            left += loader.size * head.epochs
+    for number, stage in enumerate(job_stages(replace(job, progress=Silent()), StopRequest())):
+        train = stage.train.features if isinstance(stage.train, AllAtOnce) else stage.train
+        for loader in (train, stage.val):
+            if isinstance(loader, FeatureLoader):
+                left += loader.left_to_ask
+            elif number == 0:
+                left += loader.size * stage.epochs
     return timed.ask_s * left
 
 
-def _time_steps(job: Job, step: SupervisedStep, steps: int) -> float:
+def _time_steps(job: Job, step: SupervisedStep, answered: Answered | None, steps: int) -> float:
     """Seconds of a step of the loop, its loader included, which may prepare the next batch
-    meanwhile.
+    meanwhile; what is stored costs nothing to load.
     """
     times: list[float] = []
     begin = time.perf_counter()
     while True:
         for batch in job.learning.epoch(1):
             there = batch.to(job.plan.device)
+            if answered:
+                there, begin = answered(there), time.perf_counter()
             moment = Moment(1, 1, 1, 0.0, len(there), 0)
             value = step.learn(there, moment, lambda optimizer, loss: None)["loss"]
             float(value.mean())  # waits for the device
@@ -206,13 +213,29 @@ def _needs(step: SupervisedStep, batch: Batch) -> int:
     return estimate.of(max(len(each) for each in step.micro.parts(batch)))
 
 
+def _time_model(job: Job) -> float:
+    """Seconds of one picture that the whole model is asked about, by the first batch."""
+    batch = next(iter(job.plain["val"].once())).to(job.plan.device)
+    channels_last = job.config.layout != "contiguous"
+    with frozen(job.model, job.plan.device, channels_last=channels_last):
+        inputs = laid(batch.inputs, channels_last=channels_last)
+        job.model(inputs)  # prepares what the next one finds
+        begin = time.perf_counter()
+        job.model(inputs)
+        return (time.perf_counter() - begin) / len(batch)
+
+
 @torch.no_grad()
-def _time_validation(job: Job, step: SupervisedStep) -> float:
+def _time_validation(job: Job, step: SupervisedStep, answered: Answered | None) -> float:
     """Seconds of a validation by its first batches."""
     loader = job.plain["val"]
     meter, asked, begin = step.meter([]), 0, time.perf_counter()
     for batch in loader.epoch(1):
         there = batch.to(job.plan.device)
+        if answered:
+            there = answered(there)
+            if asked:
+                break
         if not asked:  # the first one prepares what the others find
             step.evaluate(there, step.meter([]))
             begin = time.perf_counter()

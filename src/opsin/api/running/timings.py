@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from opsin.api.running.fit import job_stages
 from opsin.api.running.job import Job
 from opsin.core.batch import Batch
 from opsin.core.config import TrainConfig
 from opsin.core.device import has_bfloat16
 from opsin.core.machine_record import recall, remember
+from opsin.core.progress import Silent
 from opsin.features.ask import AT_ONCE
+from opsin.features.extract import FeatureLoader
+from opsin.training.interrupt import StopRequest
 from opsin.training.norms import norms
 from opsin.training.precision import Precision
 from opsin.training.probe import Choice, Timing, apply, probe, timing_from
@@ -28,6 +32,7 @@ LIMIT_S, LIMIT_STEPS = 2.0, 8
 LIMIT_FRAC = 0.05
 """A probe takes at most so long, or so many steps where they are slow, and at most this share of
 the steps that it is made for; the default is always tried, twice."""
+Answered = Callable[[Batch], Batch]
 LONGER = 4
 """A run of so many times the steps may probe again what a shorter one had no time for."""
 
@@ -102,7 +107,9 @@ def _runner(job: Job) -> Iterator[Any]:
         with _features_runner(job, batch) as run:
             yield run
         return
-    with trial_step(job) as step:
+    with trial_step(job) as (step, answered):
+        if answered:
+            batch = answered(batch)
 
         def learn(choice: Choice) -> None:
             apply(choice, job.model)
@@ -114,22 +121,34 @@ def _runner(job: Job) -> Iterator[Any]:
 
 
 @contextmanager
-def trial_step(job: Job) -> Iterator[SupervisedStep]:
-    """The step of the longest stage of `job`, ready to learn; afterwards the model is as it was."""
-    config, model, device = job.config, job.model, job.plan.device
+def trial_step(job: Job) -> Iterator[tuple[SupervisedStep, Answered | None]]:
+    """The step of the longest stage of `job`, ready to learn, and where that learns from stored
+    activations what makes them of a batch of pictures; afterwards the model is as it was.
+    """
+    model, device = job.model, job.plan.device
     wanted = [(each, each.requires_grad) for each in model.parameters()]
-    learning = [each for each, learns in wanted if learns]
-    frozen = norms(model) if config.fine_tune else ()
-    step = make_step(config, model, job.task, learning, device=device, frozen=frozen)
     model.to(device)
+    step, answered = _longest(job)
     try:
         with untouched(step):
             step.begin(device, ALONE)
             step.learn_mode()
-            yield step
+            yield step, answered
     finally:
         for parameter, learns in wanted:
             parameter.requires_grad_(learns)
+
+
+def _longest(job: Job) -> tuple[SupervisedStep, Answered | None]:
+    config, model = job.config, job.model
+    if config.unfreeze is not None:
+        last = job_stages(replace(job, progress=Silent()), StopRequest())[-1]
+        if isinstance(last.train, FeatureLoader) and isinstance(last.step, SupervisedStep):
+            return last.step, last.train.answered
+    learning = [each for each in model.parameters() if each.requires_grad]
+    frozen = norms(model) if config.fine_tune else ()
+    device = job.plan.device
+    return make_step(config, model, job.task, learning, device=device, frozen=frozen), None
 
 
 @contextmanager

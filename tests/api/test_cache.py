@@ -13,7 +13,7 @@ from tests.data.stored import Here, run, write_pictures
 
 import opsin
 from opsin.api.cache import KINDS, CacheResult
-from opsin.core.errors import WrongUsage
+from opsin.core.errors import NoRoom, WrongUsage
 from opsin.core.machine_record import remember
 from opsin.core.preprocess import PreprocessSpec
 from opsin.data import scan
@@ -197,5 +197,17 @@ def test_wrong_usage(folder: Path, given: dict[str, str], said: str) -> None:
 def test_a_file_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("OPSIN_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(WrongUsage, match="is a file"):
+    with pytest.raises(WrongUsage, match="a file"):
         opsin.cache()
+    monkeypatch.setenv("OPSIN_CACHE_DIR", str(tmp_path / "file" / "inside"))
+    with pytest.raises(WrongUsage, match="a file"):
+        opsin.cache()
+
+
+def test_what_cannot_be_deleted_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *arguments: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(NoRoom, match="not writable"):
+        opsin.cache(clear="features")

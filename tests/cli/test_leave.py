@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,21 @@ def test_an_output_that_cannot_be_written_is_left_to_python() -> None:
     )
     assert code in (3, 120)  # 120: Python's own word for an output that it could not flush
     assert "taken down" in told
+
+
+@pytest.mark.parametrize(
+    "closed", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full", "2>&1 >/dev/null | :"]
+)
+def test_nobody_who_listens_is_no_reason_to_stop(digits: Path, tmp_path: Path, closed: str) -> None:
+    """A daemon is started so; and a log that is full, or a pager that is left, ends no training."""
+    words = f"train {digits} --model lenet --image-size 16 --epochs 2 --no-report --no-bundle"
+    code = (
+        f"exec {sys.executable} -m opsin {words} --project {tmp_path} --name run {closed}"
+        if "|" not in closed
+        else f"set -o pipefail; {sys.executable} -m opsin {words} --project {tmp_path} --name run "
+        f"{closed}"
+    )
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.returncode == 0
+    assert (tmp_path / "run" / "metrics.json").is_file()

@@ -14,7 +14,7 @@ from typing import Any
 
 from opsin.core.cache_dir import VARIABLE, cache_dir
 from opsin.core.config import seconds_of
-from opsin.core.errors import WrongUsage
+from opsin.core.errors import NoRoom, WrongUsage
 from opsin.core.machine_record import RECORDS
 from opsin.core.registry import unknown
 from opsin.data.pixel_file import slots_in
@@ -86,16 +86,20 @@ def cache(*, clear: str | None = None, older_than: str | float | None = None) ->
     `older_than`: only what was not used for so long (seconds, or 90s, 20m, 1.5h, 30d). Only files
     that Opsin wrote are touched, and links are not followed. A run that is using them goes on.
 
-    Raises `WrongUsage`.
+    Raises `WrongUsage`, `NoRoom` where nothing can be deleted.
     """
     age_s = _age_s(older_than)
     if clear is not None and clear not in (*KINDS, "all"):
         raise unknown("kind", clear, [*KINDS, "all"])
     folder = cache_dir()
-    if folder.exists() and not folder.is_dir():
-        raise WrongUsage(
-            "the cache folder is a file", code="not_a_folder", where=str(folder), fix=_ELSEWHERE
-        )
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise WrongUsage(
+                "the cache folder is, or is below, a file",
+                code="not_a_folder",
+                where=str(place),
+                fix=_ELSEWHERE,
+            )
     groups = list(_groups(folder, time.time() - age_s if age_s is not None else None))
     if clear is None:
         return CacheResult(folder, tuple(_summary(*group) for group in groups))
@@ -106,6 +110,12 @@ def cache(*, clear: str | None = None, older_than: str | float | None = None) ->
             continue
         summary = _summary(kind, path, files)
         left = [file for file in files if not _deleted(file[0])]
+        if len(left) == len(files):
+            raise NoRoom(
+                "what is kept there cannot be deleted: not writable",
+                where=str(path),
+                fix=f"run as its owner, or name another folder: {VARIABLE}=DIR",
+            )
         if left:
             kept.append(_summary(kind, path, left))
         if len(left) < len(files):

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from typer.exceptions import Abort, TyperException
@@ -87,7 +88,12 @@ def explain(error: OpsinError, *, as_json: bool) -> None:
 
 
 def _write_anything() -> None:
-    """What the encoding of a terminal cannot show is escaped, not an error."""
+    """What the encoding of a terminal cannot show is escaped, not an error; a stream that was
+    closed before the start, as a daemon's may be, takes everything and keeps nothing.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  open to the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,10 +1,12 @@
 """What is said while work goes on: lines that stay, and a moving bar on a terminal.
 
-Everything goes to stderr; stdout is for data.
+Everything goes to stderr; stdout is for data. Nobody who stops reading, and no full disk behind it,
+ends the work.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -46,7 +48,8 @@ class Lines:
 
     def line(self, text: str) -> None:
         """Print it."""
-        print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)
         self._last = time.monotonic()
 
     def step(self, phase: str, done: int, total: int) -> None:
@@ -80,7 +83,8 @@ class Bar:
 
     def line(self, text: str) -> None:
         """Print it above the bar."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        with contextlib.suppress(OSError, ValueError):
+            self._console.print(text, markup=False, soft_wrap=True)
 
     def step(self, phase: str, done: int, total: int) -> None:
         """Move the bar; a new phase starts a new one."""

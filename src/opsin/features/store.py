@@ -121,7 +121,8 @@ class FeatureStore:
             data = path.read_bytes()
             if sha256_bytes(data)[:16] == path.name.split(".")[1]:
                 found = load(data)
-                os.utime(path)  # last used: now
+                with contextlib.suppress(OSError):  # a folder for reading alone
+                    os.utime(path)  # last used: now
                 return dict(zip(_hex(found[_NAMES]), found[_FEATURES], strict=True))
         except OSError:
             return {}

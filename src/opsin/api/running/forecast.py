@@ -37,9 +37,10 @@ SOLVE_S = 1.0
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds of a step (with the wait for its batch), of a validation, of an epoch with it, of all
-    of the training, and of what follows it; bytes of a step by estimate (0 where there is none) and
-    of the process at its peak; `at_once`: samples that go through the model together.
+    """Seconds of a step (with the wait for its batch), of a validation, of an epoch with it (0 for
+    a head on stored features, whose epochs take next to nothing), of all of the training, and of
+    what follows it; bytes of a step by estimate (0 where there is none) and of the process at its
+    peak; `at_once`: samples that go through the model together.
     """
 
     step_s: float
@@ -87,14 +88,12 @@ def measured(tuning: Tuning, *, anew: bool = False) -> Forecast:
     with trial_step(job) as (step, answered):
         timed = _time(job, step, answered, tuning, anew)
     known, config = timed.known, job.config
-    if _head_alone(config):
-        train_s = epoch_s = _features_s(job, timed) + SOLVE_S
-    else:
-        epoch_s = known.get("epoch_s", timed.epoch_s)
-        train_s = epoch_s * config.epochs
-        if config.freeze:
-            train_s += _features_s(job, timed) + SOLVE_S
-    train_s = min(train_s, config.max_time or train_s)
+    epoch_s = 0.0 if _head_alone(config) else known.get("epoch_s", timed.epoch_s)
+    train_s = epoch_s * config.epochs
+    asked_s = _features_s(job, timed) + SOLVE_S if config.freeze else 0.0
+    if config.max_time:  # which no backbone that is being asked looks at
+        train_s = min(train_s, max(0.0, config.max_time - asked_s))
+    train_s += asked_s
     asked = sum(loader.size for loader in job.plain.values())
     if _head_alone(config) and config.augment == "none":  # the others have been asked by then
         asked -= job.plain["train"].size + job.plain["val"].size

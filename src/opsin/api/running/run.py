@@ -48,7 +48,7 @@ def _run(tuning: Tuning, resume_from: Saved | None) -> RunResult:
     job, spent = tuning.job, Spent()
     expected = None if resume_from else forecast(tuning)
     if expected:
-        job = replace(job, epoch_s=expected.epoch_s, validation_s=expected.validation_s)
+        job = replace(job, epoch_s=expected.epoch_s or None, validation_s=expected.validation_s)
     more = [f"tuned  {tuning.line}", *([f"time   {expected.sentence()}"] if expected else [])]
     for line in plan_lines(job, more):
         job.progress.line(line)

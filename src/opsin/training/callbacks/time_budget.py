@@ -24,8 +24,8 @@ from opsin.training.events import (
 
 RECENT = 9
 """So many epochs tell how long the next one takes."""
-MORE_FRAC = 0.1
-"""More epochs are planned again where this share of those that are left can be added."""
+NOISE_FRAC = 0.05
+"""Another plan is made where it differs by more than this share of the epochs that are left."""
 
 
 class TimeBudget(Callback):
@@ -33,8 +33,8 @@ class TimeBudget(Callback):
     they left included. Each stage gets its share of the time that is left, by its epochs; where
     that holds fewer than it has, it asks for as many as fit, so that the schedule of the rate comes
     to its end. The first plan is made by `epoch_s`, a forecast, if there is one; later ones by the
-    epochs measured: fewer at once, more only where the gain is more than noise. Where even one
-    epoch is too long, it stops inside it, early enough for the validation.
+    epochs measured, fewer or more, where the difference is more than noise. Where even one epoch is
+    too long, it stops inside it, early enough for the validation.
 
     Only what the clock says decides; the plan is part of the checkpoint. Where the time suffices,
     the bits are those of a run without it.
@@ -147,7 +147,7 @@ class TimeBudget(Callback):
         before = self._planned
         fits = max(0, math.floor((self._until - self._used()) / epoch_s))
         plan = min(self._asked, max(1, done + fits))
-        if plan < before or plan - before > MORE_FRAC * (before - done):
+        if not done or abs(plan - before) > NOISE_FRAC * (before - done):
             self._planned = plan
         if self._planned != before:
             self._say(

@@ -40,6 +40,16 @@ def test_more_epochs_after_the_end(photos: Path, schedule: str) -> None:
         resume(folder, epochs=3, progress=Silent())
 
 
+def test_a_run_whose_time_is_over_gets_no_more_epochs(photos: Path) -> None:
+    more = {"epochs": 100_000, "max_time": 2.0, "threads": 1}
+    folder = train(photos, **settings(photos, "a", **more)).path
+    before = (folder / "config.yaml").read_bytes(), (folder / "history.csv").read_bytes()
+    with pytest.raises(WrongUsage, match=r"its time of 2\.0 s is over") as caught:
+        resume(folder, epochs=200_000, progress=Silent())
+    assert "--accept-changes --max-time" in caught.value.fix
+    assert ((folder / "config.yaml").read_bytes(), (folder / "history.csv").read_bytes()) == before
+
+
 def test_a_longer_run_killed_before_its_checkpoint_stays_longer(photos: Path) -> None:
     folder = train(photos, **settings(photos, "a", epochs=2)).path
 

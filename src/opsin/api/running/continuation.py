@@ -9,7 +9,7 @@ from opsin.core.config import TrainConfig
 from opsin.core.config_file import write_config
 from opsin.core.errors import WrongUsage
 from opsin.core.run_dir import RunDir
-from opsin.core.words import plural
+from opsin.core.words import duration, plural
 from opsin.training.checkpoint import Saved
 from opsin.training.schedules import make_schedule
 from opsin.training.stages import GENTLE
@@ -41,7 +41,7 @@ def longer(
     begun with: `epochs`, or what `config.yaml` says by now. It is said what that does to the rate;
     the new number goes into `config.yaml`, and a bundle of the shorter run is set aside.
 
-    Raises `WrongUsage` for fewer epochs.
+    Raises `WrongUsage` for fewer epochs, and where `max_time` leaves none.
     """
     before = saved.state["settings"]["epochs"] if saved else config.epochs
     wanted = config.epochs if epochs is None else epochs
@@ -52,6 +52,8 @@ def longer(
             where="epochs",
             fix=f"--epochs {before + 1} or more; for fewer begin a new run",
         )
+    if saved is not None and wanted > before:
+        _refuse_without_time(run, config, saved)
     if wanted != config.epochs:
         config = config.model_copy(update={"epochs": wanted})
         write_config(run.config, config)
@@ -75,12 +77,30 @@ def longer(
     )
 
 
+def _refuse_without_time(run: RunDir, config: TrainConfig, saved: Saved) -> None:
+    used = saved.state["callbacks"].get("TimeBudget", {}).get("seconds", 0.0)
+    took = [row["seconds"] for row in saved.state["history"]]
+    if config.max_time and took and config.max_time - used < took[-1]:
+        raise WrongUsage(
+            f"its time of {duration(config.max_time)} is over, {duration(used)} were used",
+            code="time_over",
+            where="max_time",
+            fix="begin a new run that points to this one: "
+            f"opsin train --resume {run.path} --accept-changes --max-time TIME",
+        )
+
+
 def _rate_after(config: TrainConfig, before: int, done: int, stage: str) -> str:
     """What becomes of the rate: a schedule is a function of progress, so it is stretched."""
     peak = config.lr * (GENTLE if stage == "fine-tune" else 1)
     old = make_schedule(config.schedule, warmup=config.warmup_epochs / before)
     new = make_schedule(config.schedule, warmup=config.warmup_epochs / config.epochs)
     was, becomes = peak * old(min(1.0, done / before)), peak * new(done / config.epochs)
+    if config.max_time:
+        return (
+            f"{before} epochs become {config.epochs}, or as many as fit into "
+            f"{duration(config.max_time)}: schedule {config.schedule} is stretched over those"
+        )
     return (
         f"{before} epochs become {config.epochs}: schedule {config.schedule} is stretched over all "
         f"of them, so the rate goes from {was:.3g} to {becomes:.3g} at the next step"

@@ -18,6 +18,7 @@ from opsin.api.resume import resume
 from opsin.api.run_result import RunResult
 from opsin.api.running import timings
 from opsin.api.train import train
+from opsin.core.allocator import ENVIRONMENT
 from opsin.core.cache_dir import VARIABLE
 from opsin.core.errors import Interrupted
 from opsin.core.progress import Progress, Silent
@@ -228,3 +229,15 @@ def test_what_makes_no_sense_in_the_cache_is_measured_again(
         else:
             path.write_text(junk)
     assert (begin(few, tmp_path, epochs=2).path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("tune", [True, False])
+def test_what_torch_reads_as_it_is_loaded(few: Path, tmp_path: Path, tune: bool) -> None:
+    """Settled by the settings, from wherever they come, and recorded."""
+    (tmp_path / "settings.yaml").write_text(f"tune: {str(tune).lower()}\nepochs: 1\n")
+    free = {k: v for k, v in os.environ.items() if k not in (*ENVIRONMENT, "OMP_WAIT_POLICY")}
+    words = ["train", few, "--config", tmp_path / "settings.yaml", "--image-size", 16]
+    words += ["--no-report", "--no-bundle", "--project", tmp_path, "--name", "run"]
+    command = [sys.executable, "-m", "opsin", *map(str, words)]
+    subprocess.run(command, env=free, check=True, capture_output=True)
+    assert cpu_of(tmp_path / "run")["environment"] == (ENVIRONMENT if tune else {})

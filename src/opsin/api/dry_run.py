@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opsin.core.allocator import prepare_environment
 from opsin.core.config import TrainConfig
 from opsin.core.device import memory
-from opsin.core.extras import load_torch
+from opsin.core.extras import expect
 from opsin.core.files import check_writable
 from opsin.core.progress import Progress, choose_progress
 from opsin.core.words import duration, size
@@ -74,10 +75,12 @@ def dry_run(
     Raises what `opsin.train` raises before and in its first step; `NoRoom` where the run folder
     could not be made.
     """
+    expect("torch", purpose="opsin train --dry-run")
     from opsin.api.train import resolve
 
     resolved = resolve({"data": data} | settings, config)
-    load_torch("opsin train --dry-run", tune=resolved.tune)
+    if resolved.tune:
+        prepare_environment()
     progress = progress or choose_progress()
     try:
         return _dry_run(resolved, progress)

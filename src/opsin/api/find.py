@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsin.api.found import BatchSizeFound, Found, OverfitFound, RateFound
+from opsin.core.allocator import prepare_environment
 from opsin.core.config import TrainConfig
-from opsin.core.extras import load_torch, require
+from opsin.core.extras import expect, require
 from opsin.core.progress import Progress, choose_progress
 from opsin.core.registry import unknown
 
@@ -38,10 +39,12 @@ def find(
     """
     if what not in FINDERS:
         raise unknown("finder", what, list(FINDERS))
+    expect("torch", purpose="opsin find")
     from opsin.api.train import resolve
 
     resolved = resolve({"data": data} | settings, config)
-    load_torch("opsin find", tune=resolved.tune)
+    if resolved.tune:
+        prepare_environment()
     progress = progress or choose_progress()
     try:
         if what == "batch-size":

@@ -10,10 +10,11 @@ from opsin.api.own.parts import Own, take_own
 from opsin.api.own.record import refuse_other_names, refuse_other_parts
 from opsin.api.run_result import RunResult
 from opsin.api.running.ranks import rank_here, started_ranks
+from opsin.core.allocator import prepare_environment
 from opsin.core.config import TrainConfig, differing, learning_settings
 from opsin.core.config_file import read_config
 from opsin.core.errors import ModelRefused, WrongUsage
-from opsin.core.extras import load_torch
+from opsin.core.extras import expect
 from opsin.core.files import sha256_file
 from opsin.core.progress import Progress, Silent, choose_progress
 from opsin.core.run_dir import RunDir, open_run, point_latest, read_record
@@ -49,8 +50,10 @@ def resume(
     Raises `WrongUsage` when data or settings changed (each difference is named), `Locked` while the
     run is in use, `ModelRefused` when no checkpoint is whole.
     """
+    expect("torch", purpose="opsin train --resume")
     folder = open_run(Path(run))
-    load_torch("opsin train --resume", tune=read_config(folder.config).get("tune") is not False)
+    if read_config(folder.config).get("tune") is not False:
+        prepare_environment()
     if not accept_changes:
         refuse_other_names(folder, {"model": model, "loss": loss})
     own = take_own({"model": model, "loss": loss}, metrics, callbacks)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from opsin.api.own.parts import NOTHING, Own, take_own
 from opsin.api.run_result import RunResult
 from opsin.api.running.ranks import rank_here, started_ranks
+from opsin.core.allocator import prepare_environment
 from opsin.core.cache_dir import VARIABLE as CACHE_DIR
 from opsin.core.config import TrainConfig
 from opsin.core.config_file import write_config
-from opsin.core.extras import load_torch
+from opsin.core.extras import expect
 from opsin.core.files import check_writable, write_json
 from opsin.core.progress import Progress, Silent, choose_progress
 from opsin.core.run_dir import RunDir, create_run, point_latest, run_name
@@ -42,6 +43,7 @@ def train(
 
     Raises `WrongUsage`, `DataRefused`, `ModelRefused`, `NumbersWrong`, `NoRoom`, `Interrupted`.
     """
+    expect("torch", purpose="opsin train")
     own = take_own(settings, metrics, callbacks)
     progress = Silent() if rank_here() else progress or choose_progress()
     try:
@@ -126,7 +128,8 @@ def new_run(
     """
     # torch and everything that needs it is loaded only once the settings are known to be right.
     progress.step("loading torch", 0, 1)
-    load_torch("opsin train", tune=config.tune)
+    if config.tune:
+        prepare_environment()
     settings = config.model_dump(mode="json")
     with started_ranks(config, "opsin.api.train:train", settings) as processes:
         return _new_run(config, progress, follows, processes, own)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
-from opsin.core.allocator import prepare_environment
 from opsin.core.errors import WrongUsage
 
 TRAINING = (
@@ -39,18 +39,21 @@ def require(module: str, *, purpose: str) -> ModuleType:
         top = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != top:
             raise
-        raise WrongUsage(
-            f"{purpose} needs the package {top}, which is not installed",
-            code="missing_extra",
-            fix=INSTALL if top in TRAINING else f"pip install {top}",
-        ) from None
+        raise _lacking(top, purpose) from None
 
 
-def load_torch(purpose: str, *, tune: bool) -> None:
-    """Load torch to train with it; with `tune`, what its libraries read as they are loaded is set.
+def expect(module: str, *, purpose: str) -> None:
+    """What `require` says where `module` is absent, without loading it.
 
-    Raises `WrongUsage` (code `missing_extra`).
+    >>> expect("json", purpose="this example")
     """
-    if tune:
-        prepare_environment()
-    require("torch", purpose=purpose)
+    if importlib.util.find_spec(module) is None:
+        raise _lacking(module, purpose)
+
+
+def _lacking(module: str, purpose: str) -> WrongUsage:
+    return WrongUsage(
+        f"{purpose} needs the package {module}, which is not installed",
+        code="missing_extra",
+        fix=INSTALL if module in TRAINING else f"pip install {module}",
+    )

@@ -56,6 +56,8 @@ class Own:
 
     def names(self) -> dict[str, Any]:
         """As JSON, for `env.json`: a resumed run needs the same."""
+        if not self:  # and torch is not loaded yet: what it reads then is settled by the settings
+            return {"model": None, "loss": None, "metrics": [], "callbacks": []}
         from opsin.tasks.own_loss import OwnLoss
         from opsin.tasks.own_metrics import name_metrics
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from dataclasses import replace
@@ -259,3 +260,27 @@ def test_shared_imagenet_weights_fit_with_their_own_head(shared_weights: Path) -
     x = torch.rand(2, 3, 224, 224, generator=torch.manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(model(x), theirs(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "size"), [("cnn3", 64), ("tinyvgg", 64)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_relu_behind_the_pool_is_the_network_of_the_source(
+    name: str, size: int, layout: torch.memory_format
+) -> None:
+    """Bit for bit, outputs and gradients, also where whole windows are equal or below zero."""
+    ours = make(name, 3, size)
+    parts = list(ours.backbone)
+    pools = [at for at, part in enumerate(parts) if isinstance(part, nn.MaxPool2d)]
+    for at in pools:
+        parts[at], parts[at + 1] = parts[at + 1], parts[at]
+    theirs = nn.Sequential(*copy.deepcopy(parts), copy.deepcopy(ours.head))
+    images = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images[1, :, : size // 2], images[2] = 0.0, -1.0
+    found = []
+    for network in (ours, theirs):
+        network.to(memory_format=layout)
+        outputs = network(images.contiguous(memory_format=layout))
+        outputs.square().sum().backward()
+        found.append([outputs, *(each.grad for each in network.parameters())])
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)

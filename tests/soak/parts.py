@@ -19,7 +19,7 @@ from tests.soak.work import WORK
 
 WHOLE = "everything"
 """The row whose every write call is tried."""
-SAME = {"plain", "several bests", "logs"}
+SAME = {"plain", "several bests", "logs", "nothing kept"}
 """Rows that need not learn something else than `plain`."""
 
 

@@ -31,8 +31,10 @@ STEPS = 6
 LIMIT_S = 3.0
 LIMIT_FRAC = 0.03
 """Of the steps that are foretold; two of them are always tried."""
-SOLVE_S = 1.0
+SOLVE_S = 1.3
 """To load what solves a linear head, and to solve a small one."""
+TRUSTED = 3
+"""So many timed steps of a probe tell how long one takes; after fewer some more are tried."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def measured(tuning: Tuning, *, anew: bool = False) -> Forecast:
     known, config = timed.known, job.config
     epoch_s = 0.0 if _head_alone(config) else known.get("epoch_s", timed.epoch_s)
     train_s = epoch_s * config.epochs
-    asked_s = _features_s(job, timed) + SOLVE_S if config.freeze else 0.0
+    features_s = _features_s(job, timed) if config.freeze else 0.0
+    asked_s = features_s + SOLVE_S if config.freeze else 0.0
     if config.max_time:  # which no backbone that is being asked looks at
         train_s = min(train_s, max(0.0, config.max_time - asked_s))
     train_s += asked_s
@@ -98,6 +101,8 @@ def measured(tuning: Tuning, *, anew: bool = False) -> Forecast:
     if _head_alone(config) and config.augment == "none":  # the others have been asked by then
         asked -= job.plain["train"].size + job.plain["val"].size
     end_s = known.get("evaluate", timed.ask_s * asked)
+    if _head_alone(config) and not features_s:  # then what the backbone says of the test is kept
+        end_s = 0.0
     end_s += known["bundle"] * config.bundle + known["report"] * config.report
     peak = max(timed.before + timed.needs, known.get("peak_bytes", 0))
     return Forecast(
@@ -135,7 +140,9 @@ def _time(
     if anew:
         known = {name: known[name] for name in ("bundle", "report", "peak_bytes")}
     steps = len(job.learning.plan(1))
-    step_s = tuning.timings[0].step_s if tuning.timings and not anew else 0.0
+    probed = tuning.timings[0] if tuning.timings and not anew else None
+    enough = probed is not None and (probed.times >= TRUSTED or _head_alone(config))
+    step_s = probed.step_s if probed is not None and enough else 0.0
     needs, at_once, before = 0, config.batch_size, process_bytes()
     if not _head_alone(config):
         if not step_s and "epoch_s" not in known:

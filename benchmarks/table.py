@@ -88,7 +88,7 @@ def markdown(rows: dict[str, Row]) -> str:
         "",
         "Written by `make bench-peers` (`benchmarks/peers.py`); do not edit. Each ratio comes from "
         "one run in which ours and theirs took turns; figures are medians. How, and on what terms: "
-        "[benchmarks](../benchmarks/README.md).",
+        "[benchmarks](../benchmarks/README.md). What is missed, and why: [speed](speed.md#missed).",
         "",
         *(
             f"Machine: {', '.join(f'{k} {v}' for k, v in one.items())}."

@@ -61,11 +61,12 @@ def _line(
     figure: str, unit: str, said: Sequence[float], took: Sequence[float], within: float
 ) -> Line:
     """By how many times one is the other, whichever is larger, in the middle of the rounds."""
+    shown = ",.0f" if unit == "MB" else ".1f"
     return Line(
         figure,
-        f"{statistics.median(said):.3g} {unit} said",
+        f"{statistics.median(said):{shown}} {unit} said",
         "the run",
-        f"{statistics.median(took):.3g} {unit}",
+        f"{statistics.median(took):{shown}} {unit}",
         statistics.median(max(s / t, t / s) for s, t in zip(said, took, strict=True)),
         within,
         at_most=True,

@@ -1,4 +1,4 @@
-"""FAULTS rows 19 to 29, those of the loop and its checkpoints, each injected."""
+"""FAULTS rows 19, 20, 22, 24, 28 and 29, those of a whole run, each injected."""
 
 from __future__ import annotations
 

@@ -13,10 +13,9 @@ import torch
 from opsin.api.running.fit import job_stages
 from opsin.api.running.job import Job
 from opsin.api.running.spent import last_time
-from opsin.api.running.timings import Answered, trial_step
+from opsin.api.running.timings import Answered, only_features, trial_step
 from opsin.api.running.tuning import Tuning
 from opsin.core.batch import Batch
-from opsin.core.config import TrainConfig
 from opsin.core.device import process_bytes
 from opsin.core.progress import Silent
 from opsin.core.words import duration, size
@@ -90,7 +89,7 @@ def measured(tuning: Tuning, *, anew: bool = False) -> Forecast:
     with trial_step(job) as (step, answered):
         timed = _time(job, step, answered, tuning, anew)
     known, config = timed.known, job.config
-    epoch_s = 0.0 if _head_alone(config) else known.get("epoch_s", timed.epoch_s)
+    epoch_s = 0.0 if only_features(config) else known.get("epoch_s", timed.epoch_s)
     train_s = epoch_s * config.epochs
     features_s = _features_s(job, timed) if config.freeze else 0.0
     asked_s = features_s + SOLVE_S if config.freeze else 0.0
@@ -98,10 +97,10 @@ def measured(tuning: Tuning, *, anew: bool = False) -> Forecast:
         train_s = min(train_s, max(0.0, config.max_time - asked_s))
     train_s += asked_s
     asked = sum(loader.size for loader in job.plain.values())
-    if _head_alone(config) and config.augment == "none":  # the others have been asked by then
+    if only_features(config) and config.augment == "none":  # the others have been asked by then
         asked -= job.plain["train"].size + job.plain["val"].size
     end_s = known.get("evaluate", timed.ask_s * asked)
-    if _head_alone(config) and not features_s:  # then what the backbone says of the test is kept
+    if only_features(config) and not features_s:  # then what the backbone says of the test is kept
         end_s = 0.0
     end_s += known["bundle"] * config.bundle + known["report"] * config.report
     peak = max(timed.before + timed.needs, known.get("peak_bytes", 0))
@@ -141,10 +140,10 @@ def _time(
         known = {name: known[name] for name in ("bundle", "report", "peak_bytes")}
     steps = len(job.learning.plan(1))
     probed = tuning.timings[0] if tuning.timings and not anew else None
-    enough = probed is not None and (probed.times >= TRUSTED or _head_alone(config))
+    enough = probed is not None and (probed.times >= TRUSTED or only_features(config))
     step_s = probed.step_s if probed is not None and enough else 0.0
     needs, at_once, before = 0, config.batch_size, process_bytes()
-    if not _head_alone(config):
+    if not only_features(config):
         if not step_s and "epoch_s" not in known:
             step_s = _time_steps(job, step, answered, steps * config.epochs)
         batch = next(iter(job.plain["train"].once())).to(job.plan.device)
@@ -152,7 +151,7 @@ def _time(
         needs = _needs(step, batch)
         at_once = max(len(each) for each in step.micro.parts(batch))
     step.evaluate_mode()
-    if step_s and _head_alone(config):  # what was timed is the backbone, with a batch
+    if step_s and only_features(config):  # what was timed is the backbone, with a batch
         together = min(AT_ONCE, config.batch_size, job.learning.size)
         validation_s = step_s / together * val.size
     elif "evaluate" in known and "epoch_s" in known and not config.freeze:
@@ -165,10 +164,6 @@ def _time(
     if answered:  # what was judged so far is the end of the model
         ask_s = _time_model(job)
     return _Timed(known, step_s, steps, validation_s, ask_s, needs, before, at_once)
-
-
-def _head_alone(config: TrainConfig) -> bool:
-    return config.freeze and not config.fine_tune
 
 
 def _features_s(job: Job, timed: _Timed) -> float:

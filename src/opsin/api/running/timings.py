@@ -31,7 +31,7 @@ from opsin.training.untouched import same_buffers_and_draws, untouched
 LIMIT_S, LIMIT_STEPS = 2.0, 8
 LIMIT_FRAC = 0.05
 """A probe takes at most so long, or so many steps where they are slow, and at most this share of
-the steps that it is made for; the default is always tried, twice."""
+the steps that it is made for; the default is always tried twice, and timed once."""
 Answered = Callable[[Batch], Batch]
 LONGER = 4
 """A run of so many times the steps may probe again what a shorter one had no time for."""

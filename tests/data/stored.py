@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from opsin.core.preprocess import PreprocessSpec
-from opsin.data.index import Index, Row
+from opsin.data.index import Index, Rows
 from opsin.data.intake import Intake, pixel_store, take_in
 from opsin.data.pixels import PixelStore
 from opsin.data.scan import TARGET
@@ -62,8 +62,8 @@ def age(path: Path, step_ns: int = 0) -> None:
 
 def index_of(folder: Path) -> Index:
     paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
-    rows = tuple(Row(p.relative_to(folder).as_posix(), p, 0, None) for p in paths)
-    return Index(folder, ("a", "b"), rows, ())
+    names = (path.relative_to(folder).as_posix() for path in paths)
+    return Index(folder, ("a", "b"), Rows(folder, ((name, 0, None) for name in names)), ())
 
 
 def run(

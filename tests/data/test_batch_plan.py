@@ -68,14 +68,14 @@ def test_the_draws_are_mixed() -> None:
 def test_the_shares_of_all_ranks_are_the_plan() -> None:
     plan = batch_plan(IDS, 8, seed=0, epoch=1, shuffle=True)
     for processes in (1, 2, 3, 11):
-        parts = [share_of(plan, (rank, processes), fill=True) for rank in range(processes)]
+        parts = [list(share_of(plan, (rank, processes), fill=True)) for rank in range(processes)]
         assert {len(part) for part in parts} == {len(plan)}, "each takes part in each step"
         for number, batch in enumerate(plan):
             mine = [part[number] for part in parts]
             rows = [row for rows, filler in mine if not filler for row in rows]
             assert sorted(rows) == sorted(batch)
-            assert all(rows == batch[:1] for rows, filler in mine if filler)
-    kept = [share_of(plan, (rank, 11), fill=False) for rank in range(11)]
+            assert all(rows == list(batch[:1]) for rows, filler in mine if filler)
+    kept = [list(share_of(plan, (rank, 11), fill=False)) for rank in range(11)]
     assert sum(len(rows) for part in kept for rows, _ in part) == TOTAL
     assert not any(filler for part in kept for _, filler in part)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from opsin.data.checks.registry import CHECKS, run_checks
 from opsin.data.checks.scanned import ScannedData
 from opsin.data.decode import Note
 from opsin.data.formats.folder import read_folder
-from opsin.data.index import Index, Row
-from opsin.data.record import FileRecord
-from opsin.data.scan import scan
+from opsin.data.index import Index, Rows
+from opsin.data.intake import take_in
+from opsin.data.record import FileRecord, Records
 
 
 class Plan:
@@ -22,7 +23,7 @@ class Plan:
 
     def __init__(self, *classes: str) -> None:
         self.classes = classes
-        self.rows: list[Row] = []
+        self.rows: list[tuple[str, int, str | None]] = []
         self.records: list[FileRecord] = []
 
     def add(
@@ -40,15 +41,15 @@ class Plan:
         """`name`: "class/file"; `pixels`: equal for equal pictures, otherwise the file's own."""
         source_id = f"{split}/{name}" if split else name
         path = Path("/data") / source_id
-        self.rows.append(Row(source_id, path, self.classes.index(name.split("/")[0]), split))
+        self.rows.append((source_id, self.classes.index(name.split("/")[0]), split))
         if error:
             record = FileRecord(source_id, path, error=error, error_message=f"why {error}")
         else:
             record = FileRecord(
                 source_id,
                 path,
-                sha256=source_id,
-                pixel_sha256=pixels or source_id,
+                sha256=sha256(source_id.encode()).hexdigest(),
+                pixel_sha256=sha256((pixels or source_id).encode()).hexdigest(),
                 width_px=size[0],
                 height_px=size[1],
                 format=format_,
@@ -58,9 +59,9 @@ class Plan:
         self.records.append(record)
 
     def scanned(self) -> ScannedData:
-        return ScannedData(
-            Index(Path("/data"), self.classes, tuple(self.rows), ()), tuple(self.records)
-        )
+        rows = Rows(Path("/data"), self.rows)
+        index = Index(Path("/data"), self.classes, rows, ())
+        return ScannedData(index, Records.of(rows, self.records))
 
     def check(self, name: str) -> list[Finding]:
         return list(CHECKS.load(name)(self.scanned()))
@@ -88,7 +89,7 @@ def test_no_check_trips_over_an_empty_index(name: str) -> None:
 def test_records_of_other_files_are_refused() -> None:
     plan = clean()
     with pytest.raises(ValueError, match="not of the same files"):
-        ScannedData(plan.scanned().index, plan.records[::-1])
+        ScannedData(plan.scanned().index, plan.scanned().records)
 
 
 def test_unreadable_files_are_named_one_by_one() -> None:
@@ -298,8 +299,7 @@ def test_errors_come_first() -> None:
 
 def real(folder: Path) -> list[Finding]:
     index = read_folder(folder)
-    records = scan([(row.source_id, row.path) for row in index.rows])
-    return run_checks(ScannedData(index, records))
+    return run_checks(ScannedData(index, take_in(index).records))
 
 
 def test_happy_sad_as_it_is_known(shared_data: Path) -> None:

@@ -211,6 +211,13 @@ def test_a_killed_worker_changes_nothing(files: list[Path]) -> None:
     assert not children()
 
 
+def deaf(pid: int) -> bool:
+    """Whether a process holds SIGTERM back."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigBlk"))
+    return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+
+
 @needs_proc
 def test_sigterm_to_all_leaves_the_workers_at_work(files: list[Path]) -> None:
     said: list[str] = []
@@ -218,6 +225,8 @@ def test_sigterm_to_all_leaves_the_workers_at_work(files: list[Path]) -> None:
     found = [next(batches)]
     workers = children()
     assert len(workers) == 2
+    while not all(map(deaf, workers)):  # the second may not have begun yet
+        time.sleep(0.01)
     # By somebody else: the parent's own signal is meant.
     for name in ("-INT", "-TERM"):
         subprocess.run(["kill", name, *map(str, workers)], check=True)

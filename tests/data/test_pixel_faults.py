@@ -312,11 +312,11 @@ def test_a_disk_that_is_full_when_the_index_is_written(
     """The last pictures make room for the index of the others, and are not lost."""
     original, fails = PixelWriter._publish, [2]
 
-    def publish(self: PixelWriter, lines: bytes) -> None:
+    def publish(self: PixelWriter) -> None:
         if fails[0]:
             fails[0] -= 1
             raise OSError(28, "No space left on device")
-        original(self, lines)
+        original(self)
 
     monkeypatch.setattr(PixelWriter, "_publish", publish)
     store, _ = run(photos, cache)

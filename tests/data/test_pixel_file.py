@@ -34,12 +34,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
 def recalled(photos: Path, cache: Path) -> tuple[int, list[Path]]:
     """How many pictures are taken from the store, and which files were found to be damaged."""
     rows = index_of(photos).rows
-    store = PixelStore([row.path for row in rows], SPEC, budget_bytes=0, cache=cache)
+    store = PixelStore(rows.paths, SPEC, budget_bytes=0, cache=cache)
     assert store.folder
     recall = Recall(rows, store, store.folder)
     recall.check(lambda: None)
-    kept = [record for record in recall.records if record is not None]
-    assert len(kept) == store.kept
+    assert np.count_nonzero(recall.records.known) == store.kept
     return store.kept, store.folder.damaged
 
 

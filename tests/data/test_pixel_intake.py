@@ -44,13 +44,13 @@ def photos(tmp_path: Path) -> Path:
 def scanned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The source ids that are scanned from here on."""
     seen: list[str] = []
-    original = pixel_intake.scan
+    original = pixel_intake.look_at
 
-    def watched(files: Any, **given: Any) -> Any:
+    def watched(files: Any, *given: Any, **named: Any) -> None:
         seen.extend(source_id for source_id, _ in files)
-        return original(files, **given)
+        original(files, *given, **named)
 
-    monkeypatch.setattr(pixel_intake, "scan", watched)
+    monkeypatch.setattr(pixel_intake, "look_at", watched)
     return seen
 
 

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 
+from opsin.core.columns import Texts
 from opsin.core.errors import DataRefused
-from opsin.data.splits import Item, Split, split_items
+from opsin.data.index import Rows
+from opsin.data.splits import Split, split_rows
+
+
+class Item(NamedTuple):
+    """A row, and what it shows."""
+
+    source_id: str
+    target: int
+    content: str
+    given: str | None = None
+
+
+def split_items(items: Sequence[Item], classes: Sequence[str], seed: int) -> Split:
+    rows = Rows(Path("/data"), [(item.source_id, item.target, item.given) for item in items])
+    contents = Texts(item.content for item in items)
+    return split_rows(rows, contents, np.arange(len(items)), classes, seed=seed)
 
 
 def items(per_class: int, classes: int = 2, copies: int = 1) -> list[Item]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from opsin.core.columns import Codes
 from opsin.core.report import Report
 from opsin.data.balance import choose_balance
 from opsin.evaluation.classification import evaluate_classification
@@ -25,7 +26,7 @@ def table(count: int = 200, classes: int = 4, seed: int = 0) -> PredictionTable:
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     return PredictionTable(
         tuple(f"class {n}" for n in range(classes)),
-        tuple("test" if n % 2 else "val" for n in range(count)),
+        Codes("test" if n % 2 else "val" for n in range(count)),
         tuple(f"{n}.png" for n in range(count)),
         true,
         probabilities,
@@ -110,7 +111,7 @@ def test_leaks_get_a_second_metric() -> None:
 
 def test_classes_that_are_absent_do_not_break_anything() -> None:
     data = PredictionTable(
-        ("a", "b", "c"), ("test",) * 2, ("1", "2"), np.array([0, 0]), np.eye(3)[[0, 1]]
+        ("a", "b", "c"), Codes(["test"] * 2), ("1", "2"), np.array([0, 0]), np.eye(3)[[0, 1]]
     )
     report = evaluate_classification(data)
     assert report["test", "all", "accuracy"].value == 0.5

@@ -22,8 +22,8 @@ from opsin.data.checks.registry import CHECKS
 from opsin.data.checks.scanned import ScannedData
 from opsin.data.decode import Note
 from opsin.data.formats.registry import FORMATS
-from opsin.data.index import Index, Row
-from opsin.data.record import FileRecord
+from opsin.data.index import Index, Rows
+from opsin.data.record import FileRecord, Records
 from opsin.explanation.registry import EXPLANATIONS
 from opsin.exporting.registry import TARGETS
 from opsin.tasks.registry import TASKS
@@ -61,7 +61,8 @@ def test_augmentation(name: str) -> None:
 
 def record(name: str, number: int, **fields: Any) -> FileRecord:
     known = {
-        "size_bytes": 100, "sha256": f"s{number}", "pixel_sha256": f"p{number}", "width_px": 64,
+        "size_bytes": 100, "sha256": f"{number + 1:064x}", "pixel_sha256": f"{number + 1:064x}",
+        "width_px": 64,
         "height_px": 48, "format": "PNG", "mode": "RGB",
     }  # fmt: skip
     return FileRecord(name, Path(name), **(known | fields))
@@ -69,9 +70,10 @@ def record(name: str, number: int, **fields: Any) -> FileRecord:
 
 def scanned(*files: tuple[str, int, str | None, dict[str, Any]]) -> ScannedData:
     """(source id, target, split, what the record has beside the usual)."""
-    rows = tuple(Row(name, Path(name), target, split) for name, target, split, _ in files)
-    records = [record(name, i, **fields) for i, (name, _, _, fields) in enumerate(files)]
-    return ScannedData(Index(Path("root"), ("cat", "dog"), rows, ()), records)
+    rows = Rows(Path("root"), (each[:3] for each in files))
+    records = (record(name, i, **fields) for i, (name, _, _, fields) in enumerate(files))
+    index = Index(Path("root"), ("cat", "dog"), rows, ())
+    return ScannedData(index, Records.of(rows, records))
 
 
 NOTES = tuple(
@@ -81,14 +83,15 @@ NOTES = tuple(
 BAD = {"error": "truncated", "error_message": "9 bytes present", "pixel_sha256": "", "width_px": 0}
 ODD = scanned(
     ("cat/broken.png", 0, "train", BAD),
-    ("cat/a.png", 0, "train", {"pixel_sha256": "same"}),
-    ("cat/a again.png", 0, "train", {"pixel_sha256": "same"}),
-    ("dog/a.png", 1, "test", {"pixel_sha256": "same"}),
+    ("cat/a.png", 0, "train", {"pixel_sha256": "ab" * 32}),
+    ("cat/a again.png", 0, "train", {"pixel_sha256": "ab" * 32}),
+    ("dog/a.png", 1, "test", {"pixel_sha256": "ab" * 32}),
     ("dog/tiny.jpg", 1, "test", {"width_px": 9, "notes": NOTES}),
     *((f"cat/{i}.png", 0, "train", {}) for i in range(30)),
 )
+EMPTY = Rows(Path("root"))
 DATA = {
-    "nothing at all": ScannedData(Index(Path("root"), (), (), ()), []),
+    "nothing at all": ScannedData(Index(Path("root"), (), EMPTY, ()), Records(EMPTY)),
     "classes without files": scanned(),
     "nothing usable": scanned(("cat/broken.png", 0, None, BAD)),
     "nothing wrong": scanned(*((f"{n}.png", n % 2, None, {}) for n in range(12))),

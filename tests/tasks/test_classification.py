@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from opsin.core.batch import Batch
+from opsin.core.columns import Codes
 from opsin.core.errors import WrongUsage
 from opsin.evaluation.classification import evaluate_classification
 from opsin.evaluation.predictions import PredictionTable
@@ -35,7 +36,7 @@ def report_of(task: Classification, made: list[tuple[torch.Tensor, Batch]]) -> d
     true = torch.cat([batch.targets for _, batch in made]).numpy()
     names = tuple(str(n) for n in range(len(true)))
     report = evaluate_classification(
-        PredictionTable(task.classes, ("val",) * len(true), names, true, p)
+        PredictionTable(task.classes, Codes(["val"] * len(true)), names, true, p)
     )
     values = {m: report["val", "all", m].value for m in ("macro_f1", "log_loss")}
     for name in task.classes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opsin.core.columns import Codes, Numbers
 from opsin.core.finding import Finding
 from opsin.core.progress import Progress, choose_progress
 from opsin.data.intake import Intake, read_index, take_in
@@ -66,21 +67,24 @@ def check(
 
 def summarise(intake: Intake) -> CheckResult:
     """The counts of an intake."""
-    usable = [record for record in intake.records if record.error is None]
-    pairs = zip(intake.index.rows, intake.records, strict=True)
-    targets = Counter(row.target for row, record in pairs if record.error is None)
-    widths = sorted(record.width_px for record in usable)
-    heights = sorted(record.height_px for record in usable)
+    records, usable = intake.records, intake.records.usable
+    targets = Counter(intake.index.rows.targets[usable].tolist())
+    widths = sorted(records.width_px[usable].tolist())
+    heights = sorted(records.height_px[usable].tolist())
     return CheckResult(
         root=intake.index.root,
-        files=len(intake.records),
+        files=len(records),
         usable=len(usable),
         classes={name: targets[number] for number, name in enumerate(intake.index.classes)},
-        formats=dict(Counter(record.format for record in usable).most_common()),
-        modes=dict(Counter(record.mode for record in usable).most_common()),
+        formats=_counts(records.format, usable),
+        modes=_counts(records.mode, usable),
         sizes_px={"width": _spread(widths), "height": _spread(heights)},
         findings=intake.findings,
     )
+
+
+def _counts(column: Codes, rows: Numbers) -> dict[str, int]:
+    return dict(Counter(column[row] for row in rows.tolist()).most_common())
 
 
 def _spread(values: list[int]) -> list[int]:

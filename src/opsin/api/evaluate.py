@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from opsin.core.columns import Codes, Texts
 from opsin.core.errors import DataRefused, WrongUsage
 from opsin.core.progress import Progress, Silent
 from opsin.core.registry import near
@@ -65,6 +66,7 @@ def _on_new_data(path: Path, data: Path, progress: Progress) -> Report:
     from opsin.bundle.predict_files import Refused, predict_files
     from opsin.bundle.predictor import Predictor
     from opsin.data.intake import read_index
+    from opsin.data.scan import Chosen
     from opsin.evaluation.classification import evaluate_classification
     from opsin.evaluation.predictions import PredictionTable
 
@@ -84,7 +86,7 @@ def _on_new_data(path: Path, data: Path, progress: Progress) -> Report:
     try:
         found = predict_files(
             Predictor(bundle),
-            [(row.source_id, row.path) for row in index.rows],
+            Chosen(index.rows, np.arange(len(index.rows))),
             on_file=lambda done, total: progress.step("evaluate", done, total),
         )
     finally:
@@ -99,8 +101,8 @@ def _on_new_data(path: Path, data: Path, progress: Progress) -> Report:
         raise DataRefused("none of the pictures can be used", where=str(data))
     table = PredictionTable(
         classes=bundle.classes,
-        split=tuple(row.split or "data" for row, _ in pairs),
-        ids=tuple(row.source_id for row, _ in pairs),
+        split=Codes(row.split or "data" for row, _ in pairs),
+        ids=Texts(row.source_id for row, _ in pairs),
         true=np.array([number[index.classes[row.target]] for row, _ in pairs], np.int64),
         probabilities=np.array([answer.probabilities for _, answer in pairs], np.float64),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -73,7 +73,7 @@ class EpochLoader(Protocol):
     def size(self) -> int:
         """Samples in an epoch, of all processes together."""
 
-    def plan(self, epoch: int) -> list[list[int]]:
+    def plan(self, epoch: int) -> Sequence[Sequence[int]]:
         """Positions of each batch, of all processes together."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:

@@ -9,16 +9,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import re
 import secrets
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from opsin.core.errors import NoRoom
 from opsin.core.words import size
 
+PIECE = 1 << 16
+"""About what is written at once of a file that is made piece by piece."""
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
@@ -35,10 +39,19 @@ def sha256_file(path: Path) -> str:
 
 def write_bytes(path: Path, data: bytes) -> str:
     """Write `data` atomically and return its SHA-256. Raises `NoRoom` and leaves no part behind."""
+    return write_pieces(path, [data])
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> str:
+    """`write_bytes` of what is too large to be held at once."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    digest, size_bytes = hashlib.sha256(), 0
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            for piece in pieces:
+                size_bytes += len(piece)
+                digest.update(piece)
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -46,12 +59,12 @@ def write_bytes(path: Path, data: bytes) -> str:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise no_room(path, error, needed=len(data)) from error
+        raise no_room(path, error, needed=size_bytes) from error
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    return sha256_bytes(data)
+    return digest.hexdigest()
 
 
 def write_text(path: Path, text: str) -> str:
@@ -61,7 +74,17 @@ def write_text(path: Path, text: str) -> str:
 
 def write_json(path: Path, value: Any) -> str:
     """`write_text` of JSON, indented, keys in the order given; NaN is refused."""
-    return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    return write_pieces(path, _json_pieces(value))
+
+
+def _json_pieces(value: Any) -> Iterator[bytes]:
+    waiting = io.StringIO()
+    for word in json.JSONEncoder(indent=2, allow_nan=False).iterencode(value):
+        waiting.write(word)
+        if waiting.tell() > PIECE:
+            yield waiting.getvalue().encode("utf-8", "surrogateescape")
+            waiting = io.StringIO()
+    yield (waiting.getvalue() + "\n").encode("utf-8", "surrogateescape")
 
 
 def read_json(path: Path) -> Any:

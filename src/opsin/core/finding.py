@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning", "info"]
@@ -23,12 +23,18 @@ class Finding:
     severity: Severity
     code: str
     message: str
-    where: tuple[str, ...] = ()
+    where: Sequence[str] = ()
     fix: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """As a JSON object."""
-        return asdict(self)
+        return {
+            "severity": self.severity,
+            "code": self.code,
+            "message": self.message,
+            "where": list(self.where),
+            "fix": self.fix,
+        }
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:

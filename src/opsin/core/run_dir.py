@@ -8,12 +8,13 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from opsin.core.config import TrainConfig
 from opsin.core.errors import Locked, NoRoom, WrongUsage
-from opsin.core.files import check_writable, no_room, read_json, sweep, write_text
+from opsin.core.files import PIECE, check_writable, no_room, read_json, sweep, write_pieces
 from opsin.core.lock import FileLock
 
 
@@ -121,13 +122,23 @@ def open_run(path: Path) -> RunDir:
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A CSV file (UTF-8, LF), whole or not at all; returns its SHA-256."""
+    return write_pieces(path, _lines([header], rows))
+
+
+def _lines(*tables: Iterable[Sequence[Any]]) -> Iterator[bytes]:
+    """CSV in pieces."""
     buffer = io.StringIO(newline="")
-    table = [header, *rows]
+    write = csv.writer(buffer, lineterminator="\n").writerow
     # Python 3.11 leaves a lone carriage return unquoted, and then reads it as the end of a line.
-    returns = any("\r" in cell for row in table for cell in row if isinstance(cell, str))
-    style: Any = {"quoting": csv.QUOTE_ALL} if returns else {}
-    csv.writer(buffer, lineterminator="\n", **style).writerows(table)
-    return write_text(path, buffer.getvalue())
+    write_quoted = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow
+    for row in chain(*tables):
+        returns = any("\r" in cell for cell in row if isinstance(cell, str))
+        (write_quoted if returns else write)(row)
+        if buffer.tell() > PIECE:
+            yield buffer.getvalue().encode("utf-8", "surrogateescape")
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue().encode("utf-8", "surrogateescape")
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

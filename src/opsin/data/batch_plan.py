@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from array import array
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
+
+import numpy as np
 
 from opsin.core.seeding import key_of
 
 Row = TypeVar("Row")
+
+
+Plan = Sequence[Sequence[int]]
+"""The positions of each batch."""
 
 
 def batch_plan(
@@ -18,7 +25,7 @@ def batch_plan(
     epoch: int,
     shuffle: bool,
     balance: Sequence[Hashable] | None = None,
-) -> list[list[int]]:
+) -> list[array[int]]:
     """The positions of each batch. A last batch of one joins the one before it, because
     batch-norm cannot learn from a single row.
 
@@ -27,16 +34,25 @@ def batch_plan(
     >>> [len(batch) for batch in batch_plan(list("abcdefg"), 3, seed=0, epoch=1, shuffle=True)]
     [3, 4]
     """
-    order = list(range(len(ids)))
+    order = array("q", range(len(ids)))
     if balance is not None:
-        order = balanced_order(ids, balance, seed=seed, epoch=epoch)
+        order = array("q", balanced_order(ids, balance, seed=seed, epoch=epoch))
     elif shuffle:
-        order.sort(key=lambda position: key_of(seed, epoch, ids[position], "order"))
+        order = _shuffled(key_of(seed, epoch, name, "order") for name in ids)
     batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
     if shuffle and len(batches) > 1 and len(batches[-1]) == 1:
         single = batches.pop()
         batches[-1] += single
     return batches
+
+
+def _shuffled(keys: Iterable[int]) -> array[int]:
+    """Positions in the order of their keys, which as Python's numbers would take 100 bytes each."""
+    packed = bytearray()
+    for key in keys:
+        packed += key.to_bytes(16, "little")
+    low, high = np.frombuffer(packed, "<u8").reshape(-1, 2).T
+    return array("q", np.lexsort((low, high)).astype(np.int64).tobytes())
 
 
 def balanced_order(
@@ -85,17 +101,19 @@ def _passes(
 
 
 def share_of(
-    plan: Sequence[Sequence[Row]], share: tuple[int, int], *, fill: bool
-) -> list[tuple[list[Row], bool]]:
+    plan: Iterable[Sequence[Row]], share: tuple[int, int], *, fill: bool
+) -> Iterator[tuple[list[Row], bool]]:
     """What rank `share[0]` of `share[1]` does of each batch: (rows, whether it is a filler).
 
     A filler, where `fill` asks for one, is the first row of a batch of which the rank has none.
 
-    >>> share_of([[4, 5, 6], [7]], (1, 2), fill=True)
+    >>> list(share_of([[4, 5, 6], [7]], (1, 2), fill=True))
     [([5], False), ([7], True)]
-    >>> share_of([[4, 5, 6], [7]], (1, 2), fill=False)
+    >>> list(share_of([[4, 5, 6], [7]], (1, 2), fill=False))
     [([5], False)]
     """
     rank, processes = share
-    parts = [(list(batch[rank::processes]), batch) for batch in plan]
-    return [(mine or [batch[0]], not mine) for mine, batch in parts if mine or fill]
+    for batch in plan:
+        mine = list(batch[rank::processes])
+        if mine or fill:
+            yield mine or [batch[0]], not mine

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
+from opsin.core.columns import Numbers
 from opsin.core.sample import Sample
 from opsin.data.augment.augmenter import Augmenter
 from opsin.data.pixels import PixelStore
@@ -25,7 +27,7 @@ class ImageDataset:
     def __init__(
         self,
         store: PixelStore,
-        rows: Sequence[int],
+        rows: Sequence[int] | Numbers,
         targets: Sequence[Any],
         ids: Sequence[str],
         *,
@@ -33,9 +35,9 @@ class ImageDataset:
         augment: str = "none",
     ) -> None:
         self.store = store
-        self.rows = list(rows)
+        self.rows = np.asarray(rows, np.int64)
         self.targets = list(targets)
-        self.ids = list(ids)
+        self.ids = ids
         self.seed = seed
         self.augment = augment
         self.augmenter = Augmenter(augment, seed=seed)
@@ -64,7 +66,8 @@ class ImageDataset:
 
     def pictures(self, keys: Sequence[Key]) -> torch.Tensor:
         """uint8 B C H W: augmented, not mixed."""
-        images = torch.from_numpy(self.store.gather([self.rows[position] for _, position in keys]))
+        rows = self.rows[[position for _, position in keys]].tolist()
+        images = torch.from_numpy(self.store.gather(rows))
         if not self.augmenter.active:
             return images
         return self.augmenter(images, *self._epochs_and_ids(keys))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
+from opsin.core.columns import Numbers
 from opsin.core.config import TrainConfig
 from opsin.core.cores import usable_cores
 from opsin.core.errors import DataRefused
@@ -19,9 +21,9 @@ from opsin.data.formats.registry import FORMATS
 from opsin.data.index import Index
 from opsin.data.pixel_intake import fill
 from opsin.data.pixels import PixelStore
-from opsin.data.record import FileRecord
-from opsin.data.scan import scan
-from opsin.data.splits import Item, Split, split_items
+from opsin.data.record import FileRecord, Records
+from opsin.data.scan import Chosen, look_at
+from opsin.data.splits import Split, split_rows
 
 Steps = Callable[[int, int], None]
 MOST_WORKERS = 16
@@ -33,27 +35,17 @@ class Intake:
     """Everything that one pass over the data found. `records[i]` belongs to `index.rows[i]`."""
 
     index: Index
-    records: tuple[FileRecord, ...]
+    records: Records
     findings: tuple[Finding, ...]
 
-    @cached_property
-    def position(self) -> dict[str, int]:
-        """Source id to row number."""
-        return {row.source_id: number for number, row in enumerate(self.index.rows)}
+    def rows_of(self, ids: Sequence[str]) -> Numbers:
+        """The row number of each source id. Raises `KeyError`."""
+        return self.index.rows.names.find(ids)
 
     @property
     def bad(self) -> list[FileRecord]:
         """The files that cannot be used."""
-        return [record for record in self.records if record.error is not None]
-
-    def items(self) -> list[Item]:
-        """The usable rows, as splitting wants them."""
-        pairs = zip(self.index.rows, self.records, strict=True)
-        return [
-            Item(row.source_id, row.target, record.pixel_sha256, row.split)
-            for row, record in pairs
-            if record.error is None
-        ]
+        return [self.records[row] for row in self.records.unusable.tolist()]
 
 
 def read_index(root: Path, *, follow_links: bool = False, min_classes: int = 2) -> Index:
@@ -77,20 +69,33 @@ def take_in(
     """
     workers = workers or min(MOST_WORKERS, usable_cores())
     if store is None:
-        files = [(row.source_id, row.path) for row in index.rows]
-        records = scan(files, progress=on_file, workers=workers)
+        records = _look(index, workers, on_file)
     else:
         records = fill(store, index.rows, workers=workers, on_file=on_file, write=write)
     findings = worst_first([*index.findings, *run_checks(ScannedData(index, records))])
-    return Intake(index, tuple(records), tuple(findings))
+    return Intake(index, records, tuple(findings))
+
+
+def _look(index: Index, workers: int, on_file: Steps | None) -> Records:
+    records = Records(index.rows)
+    done = 0
+
+    def on_look(row: int, record: FileRecord, _: object) -> None:
+        nonlocal done
+        records[row] = record
+        done += 1
+        if on_file:
+            on_file(done, len(records))
+
+    look_at(Chosen(index.rows, np.arange(len(records))), on_look, workers=workers)
+    return records
 
 
 def pixel_store(
     index: Index, spec: PreprocessSpec, *, budget_bytes: int, cache: Path | None = None
 ) -> PixelStore:
     """A store for the rows of `index`, nothing in it yet; see `PixelStore`."""
-    paths = [row.path for row in index.rows]
-    return PixelStore(paths, spec, budget_bytes=budget_bytes, cache=cache)
+    return PixelStore(index.rows.paths, spec, budget_bytes=budget_bytes, cache=cache)
 
 
 def refuse_bad(intake: Intake, max_bad_frac: float) -> None:
@@ -122,20 +127,20 @@ def refuse_leaks(intake: Intake) -> None:
         )
 
 
-def changed_since_scan(intake: Intake, ids: Iterable[str]) -> Finding | None:
+def changed_since_scan(intake: Intake, split: Split) -> Finding | None:
     """What became of the files that were used: those whose size or time is another now, or that
     are gone. Their pixels were read before, so the numbers stand; the data no longer does.
     """
-    changed = []
-    for source_id in ids:
-        record = intake.records[intake.position[source_id]]
+    records, changed = intake.records, []
+    for row in np.concatenate([intake.rows_of(ids) for ids in split.splits.values()]).tolist():
         try:
-            status = record.path.stat()
+            status = intake.index.rows.paths[row].stat()
+            then = (records.size_bytes[row], records.mtime_ns[row])
+            same = (status.st_size, status.st_mtime_ns) == then
         except OSError:
-            changed.append(source_id)
-            continue
-        if (status.st_size, status.st_mtime_ns) != (record.size_bytes, record.mtime_ns):
-            changed.append(source_id)
+            same = False
+        if not same:
+            changed.append(intake.index.rows.names[row])
     if not changed:
         return None
     return Finding(
@@ -150,15 +155,12 @@ def changed_since_scan(intake: Intake, ids: Iterable[str]) -> Finding | None:
 
 def draw_split(intake: Intake, config: TrainConfig) -> Split:
     """The split of an intake; see `opsin.data.splits`. Raises `DataRefused`."""
-    return split_items(
-        intake.items(),
+    return split_rows(
+        intake.index.rows,
+        intake.records.pixel_sha256,
+        intake.records.usable,
         intake.index.classes,
         seed=config.seed,
         val_frac=config.val_frac,
         test_frac=config.test_frac,
     )
-
-
-def split_names(split: Split) -> Mapping[str, str]:
-    """Source id to the name of its split."""
-    return {source_id: name for name, ids in split.splits.items() for source_id in ids}

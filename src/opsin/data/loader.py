@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from opsin.core.batch import Batch, Mixed
 from opsin.data.ahead import ahead
-from opsin.data.batch_plan import batch_plan, share_of
+from opsin.data.batch_plan import Plan, batch_plan, share_of
 from opsin.data.dataset import ImageDataset, Pair
 from opsin.data.shared_memory import shared_memory_note, tells_of_shared_memory
 from opsin.data.transform import Normalise
@@ -28,6 +29,8 @@ AnyPart = TypeVar("AnyPart")
 
 Part = tuple[list[Pair], bool]
 """What the dataset is asked for, and whether the batch is a filler."""
+Parts = Callable[[], Iterator[AnyPart]]
+"""Gives the parts of an epoch, from the first one on, each time it is called."""
 
 
 class Loader:
@@ -65,7 +68,7 @@ class Loader:
         """The number of samples in an epoch."""
         return len(self.dataset)
 
-    def plan(self, epoch: int) -> list[list[int]]:
+    def plan(self, epoch: int) -> Plan:
         """The positions of each batch of `epoch`, of all processes together."""
         data = self.dataset
         return batch_plan(
@@ -79,15 +82,11 @@ class Loader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from number `start` on: inputs float32 B C H W, normalised."""
-        drawn: Counter[int] = Counter()
-        plan = []
-        for rows in self.plan(epoch):
-            keys = []
-            for row in rows:
-                keys.append((epoch + _AGAIN * drawn[row], row))
-                drawn[row] += 1
-            plan.append(list(zip(keys, keys[1:] + keys[:1], strict=True)))
-        parts = share_of(plan[start:], self.share, fill=self.shuffle)
+        plan = self.plan(epoch)
+
+        def parts() -> Iterator[Part]:
+            return share_of(self._pairs(epoch, plan, start), self.share, fill=self.shuffle)
+
         yield from self._unbroken(parts)
 
     def once(self, epoch: int = 0, positions: Sequence[int] | None = None) -> Iterator[Batch]:
@@ -95,36 +94,51 @@ class Loader:
         `epoch`, whatever the share and the balance.
         """
         wanted = range(len(self.dataset)) if positions is None else positions
-        pairs = [((epoch, position), (epoch, position)) for position in wanted]
         size = self.batch_size
-        yield from self._unbroken(
-            [(pairs[at : at + size], False) for at in range(0, len(pairs), size)]
-        )
 
-    def _unbroken(self, parts: list[Part]) -> Iterator[Batch]:
+        def parts() -> Iterator[Part]:
+            for at in range(0, len(wanted), size):
+                keys = [(epoch, position) for position in wanted[at : at + size]]
+                yield list(zip(keys, keys, strict=True)), False
+
+        yield from self._unbroken(parts)
+
+    def _pairs(self, epoch: int, plan: Plan, start: int) -> Iterator[list[Pair]]:
+        drawn: Counter[int] = Counter()
+        for number, rows in enumerate(plan):
+            keys = [(epoch, row) for row in rows]
+            if self.balanced:
+                keys = []
+                for row in rows:
+                    keys.append((epoch + _AGAIN * drawn[row], row))
+                    drawn[row] += 1
+            if number >= start:
+                yield list(zip(keys, keys[1:] + keys[:1], strict=True))
+
+    def _unbroken(self, parts: Parts[Part]) -> Iterator[Batch]:
         def lost(error: BaseException) -> None:
             tall, wide = self.dataset.store.spec.prepared_px
-            largest = max(len(keys) for keys, _ in parts)
+            largest = max(len(keys) for keys, _ in parts())
             note = shared_memory_note(error, self.workers, largest * 3 * tall * wide)
             self._say(f"a loader worker was lost{note}; going on without workers ({_last(error)})")
             self.workers = 0
 
         yield from unbroken(self._batches, parts, self.workers, lost)
 
-    def _batches(self, parts: list[Part], workers: int) -> Iterator[Batch]:
+    def _batches(self, parts: Parts[Part], workers: int) -> Iterator[Batch]:
         if not workers:
-            yield from ahead(self._batch, parts)
+            yield from ahead(self._batch, parts())
             return
         loader: DataLoader[Any] = DataLoader(
             self.dataset,  # type: ignore[arg-type]  # asked for pairs of keys
-            batch_sampler=[pairs for pairs, _ in parts],
+            batch_sampler=(pairs for pairs, _ in parts()),
             num_workers=workers,
             collate_fn=_shared,  # type: ignore[arg-type]  # __getitems__ gives no list
             worker_init_fn=partial(quiet_worker, os.getpid()),
             # Else each epoch would move the generator that belongs to everybody.
             generator=torch.Generator(),
         )
-        for part, (pixels, share) in zip(parts, calm_iterator(loader), strict=True):
+        for part, (pixels, share) in zip(parts(), calm_iterator(loader), strict=True):
             yield self._finished(part, pixels, share)
 
     def _batch(self, part: Part) -> Batch:
@@ -151,8 +165,8 @@ def _shared(
 
 
 def unbroken(
-    batches: Callable[[list[AnyPart], int], Iterator[Batch]],
-    parts: list[AnyPart],
+    batches: Callable[[Parts[AnyPart], int], Iterator[Batch]],
+    parts: Parts[AnyPart],
     workers: int,
     lost: Callable[[BaseException], None],
 ) -> Iterator[Batch]:
@@ -170,7 +184,7 @@ def unbroken(
         if not workers or not is_lost_worker(error):
             raise
         lost(error)
-    yield from batches(parts[given:], 0)
+    yield from batches(lambda: islice(parts(), given, None), 0)
 
 
 def is_lost_worker(error: BaseException) -> bool:
@@ -197,13 +211,24 @@ def calm_iterator(loader: DataLoader[Any]) -> Iterator[Any]:
     of a step. It looks for lost workers every five seconds all the same.
     """
     if not loader.num_workers or threading.current_thread() is not threading.main_thread():
-        return iter(loader)
+        return _begun(loader)
     number = getattr(signal, "SIGCHLD", None)
     before = signal.getsignal(number) if number is not None else None
-    batches = iter(loader)
+    batches = _begun(loader)
     if number is not None and before is not None:
         signal.signal(number, before)
     return batches
+
+
+def _begun(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Its workers are born deaf to SIGTERM: torch makes threads in them before `quiet_worker`."""
+    if not loader.num_workers or sys.platform != "linux":
+        return iter(loader)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def quiet_worker(parent: int, _worker: int) -> None:
@@ -213,11 +238,12 @@ def quiet_worker(parent: int, _worker: int) -> None:
     the system does not tell who sent it (macOS, Windows) the worker ends, and its work is done by
     the parent.
     """
-    torch.set_num_threads(1)
+    if sys.platform == "linux":  # first of all: threads that torch makes are as deaf as this one
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
     if sys.platform == "linux":
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_heed, args=(parent,), daemon=True).start()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+from opsin.core.columns import Codes
 from opsin.core.files import sha256_bytes
 from opsin.core.run_dir import read_rows, write_rows
 from opsin.data.index import Index
-from opsin.data.record import FileRecord
+from opsin.data.record import Records
+from opsin.data.splits import Split
 
 HEADER = (
     "path",
@@ -26,11 +28,13 @@ HEADER = (
 )
 
 
-def write_manifest(
-    path: Path, index: Index, records: Sequence[FileRecord], split_of: Mapping[str, str]
-) -> None:
-    """One row a file, in the order of the index; `split_of` by source id, missing = left out."""
-    rows = [
+def write_manifest(path: Path, index: Index, records: Records, split: Split) -> None:
+    """One row a file, in the order of the index."""
+    split_of = Codes(size=len(records))
+    for name, ids in split.splits.items():
+        for at in index.rows.names.find(ids).tolist():
+            split_of[at] = name
+    rows = (
         (
             record.source_id,
             record.size_bytes,
@@ -42,18 +46,19 @@ def write_manifest(
             record.format,
             record.mode,
             index.classes[row.target],
-            split_of.get(row.source_id, ""),
+            name,
             record.error or "",
         )
-        for row, record in zip(index.rows, records, strict=True)
-    ]
+        for row, record, name in zip(index.rows, records, split_of, strict=True)
+    )
     write_rows(path, HEADER, rows)
 
 
-def contents(index: Index, records: Sequence[FileRecord]) -> dict[str, tuple[str, str]]:
+def contents(index: Index, records: Records) -> dict[str, tuple[str, str]]:
     """Source id to (SHA-256 of the bytes, class): what makes two data sets the same."""
-    pairs = zip(index.rows, records, strict=True)
-    return {row.source_id: (record.sha256, index.classes[row.target]) for row, record in pairs}
+    labels = (index.classes[target] for target in index.rows.targets.tolist())
+    pairs = zip(records.sha256, labels, strict=True)
+    return dict(zip(index.rows.names, pairs, strict=True))
 
 
 def read_contents(path: Path) -> dict[str, tuple[str, str]]:

@@ -15,7 +15,7 @@ from opsin.core.batch import Batch
 from opsin.core.errors import DataRefused, WrongUsage
 from opsin.data.batch_plan import share_of
 from opsin.data.keyed_draws import Key, KeyedDataset, draws_put_back, set_draws
-from opsin.data.loader import calm_iterator, quiet_worker, unbroken
+from opsin.data.loader import Parts, calm_iterator, quiet_worker, unbroken
 
 Plan = list[list[Any]]
 
@@ -90,20 +90,20 @@ class OwnLoader:
             [(key, number, row, position) for row, position in enumerate(positions)]
             for number, positions in enumerate(self.plan(epoch))
         ]
-        parts = share_of(plan[start:], self.share, fill=self.learns)
+        parts = list(share_of(plan[start:], self.share, fill=self.learns))
 
         def lost(error: BaseException) -> None:
             self._say(f"a loader worker was lost; going on without workers ({error})")
             self.workers = 0
 
-        yield from unbroken(self._batches, parts, self.workers, lost)
+        yield from unbroken(self._batches, lambda: iter(parts), self.workers, lost)
 
-    def _batches(self, parts: list[tuple[list[Key], bool]], workers: int) -> Iterator[Batch]:
+    def _batches(self, parts: Parts[tuple[list[Key], bool]], workers: int) -> Iterator[Batch]:
         own = self.loader
         dataset = KeyedDataset(own.dataset, own.collate_fn, seed=self._seed, name=self.name)
         loader: DataLoader[Any] = DataLoader(
             dataset,  # type: ignore[arg-type]  # keyed
-            batch_sampler=[keys for keys, _ in parts],
+            batch_sampler=[keys for keys, _ in parts()],
             collate_fn=_as_it_is,
             num_workers=workers,
             pin_memory=own.pin_memory,
@@ -114,7 +114,7 @@ class OwnLoader:
             # Else each epoch would move the generator that belongs to everybody.
             generator=torch.Generator(),
         )
-        for (keys, filler), made in zip(parts, calm_iterator(loader), strict=True):
+        for (keys, filler), made in zip(parts(), calm_iterator(loader), strict=True):
             yield self._batch(made, tuple(f"{self.name}/{key[-1]}" for key in keys), filler)
 
     def _batch(self, made: Any, ids: tuple[str, ...], filler: bool) -> Batch:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opsin.core.words import plural, size
-from opsin.data.index import Row
+from opsin.data.index import Rows
 from opsin.data.pixel_file import Entry
 from opsin.data.pixel_folder import PixelFolder
 from opsin.data.pixel_recall import Recall
 from opsin.data.pixel_writer import FULL, PixelWriter
 from opsin.data.pixels import PixelStore
-from opsin.data.record import FileRecord
-from opsin.data.scan import scan
+from opsin.data.record import FileRecord, Records
+from opsin.data.scan import Chosen, look_at
 
 PASSING = {"permission_denied", "missing_file", "read_failed", "decoder_failed", "file_too_large"}
 """Faults that are not remembered: they may be gone, or be no fault of the file, the next time."""
@@ -31,12 +32,12 @@ longer: a run that is killed loses no more of its decoding."""
 
 def fill(
     store: PixelStore,
-    rows: Sequence[Row],
+    rows: Rows,
     *,
     workers: int = 2,
     on_file: Callable[[int, int], None] | None = None,
     write: bool = True,
-) -> list[FileRecord]:
+) -> Records:
     """The record of each row, its picture in `store` as far as there is room.
 
     `on_file(done, total)` follows each file. Without `write` nothing is left for later runs, nor
@@ -53,13 +54,12 @@ def fill(
 
     folder = store.folder
     recall = Recall(rows, store, folder) if folder else None
-    records: list[FileRecord | None] = [None] * len(rows)
     if recall:
         recall.check(on_row)
-        records = recall.records
-    done = sum(record is not None for record in records)
-    missing = [number for number, record in enumerate(records) if record is None]
-    if folder and folder.damaged and missing:
+    records = recall.records if recall else Records(rows)
+    missing = records.missing
+    done = len(rows) - len(missing)
+    if folder and folder.damaged and len(missing):
         store.notes.append(
             f"the pixel store was damaged: {plural(len(missing), 'picture')} "
             f"{'is' if len(missing) == 1 else 'are'} decoded again"
@@ -67,30 +67,24 @@ def fill(
     if folder and write:
         folder.tidy()
     keeper = _Keeper(store, folder if write else None)
-    if missing:
+    if len(missing):
 
         def on_look(at: int, record: FileRecord, prepared: NDArray[np.uint8] | None) -> None:
-            number = missing[at]
+            number = int(missing[at])
             records[number] = record
             keeper.keep(number, record, prepared)
             on_row()
 
         try:
-            scan(
-                [(rows[number].source_id, rows[number].path) for number in missing],
-                spec=store.spec,
-                on_look=on_look,
-                workers=workers,
-            )
+            look_at(Chosen(rows, missing), on_look, spec=store.spec, prepare=True, workers=workers)
         except BaseException:
             keeper.finish()  # what was decoded until then need not be decoded again
             raise
     if recall and recall.renamed:
-        keeper.note_names([r for r in (records[n] for n in recall.renamed) if r is not None])
+        keeper.note_names(records[row] for row in recall.renamed)
     keeper.finish()
-    complete = [record for record in records if record is not None]
-    keeper.explain(sum(record.error is None for record in complete))
-    return complete
+    keeper.explain(len(records.usable))
+    return records
 
 
 class _Keeper:
@@ -102,7 +96,7 @@ class _Keeper:
         self._room: int | None = None
         self._reason = ""
         self._writer: PixelWriter | None = None
-        self._rows: list[int] = []
+        self._rows = array("q")
         self._begun = self._part = time.monotonic()
 
     def keep(self, row: int, record: FileRecord, prepared: NDArray[np.uint8] | None) -> None:
@@ -118,7 +112,7 @@ class _Keeper:
         if now - self._part > max(PART_S, PART_FRAC * (now - self._begun)):
             self.finish()
 
-    def note_names(self, records: Sequence[FileRecord]) -> None:
+    def note_names(self, records: Iterable[FileRecord]) -> None:
         """Note further names and times of pictures that are stored, that they need no hashing the
         next time.
         """
@@ -147,7 +141,7 @@ class _Keeper:
             self._store.put_chw(row, pixels.reshape(self._store.shape))
         if writer.dropped and not self._reason:
             self._reason = "the disk is full"
-        self._rows = []
+        self._rows = array("q")
         self._part = time.monotonic()
 
     def explain(self, usable: int) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import numpy as np
 
 from opsin.core.files import sha256_file
 from opsin.data.decode import MAX_FILE_BYTES, Note
-from opsin.data.index import Row
+from opsin.data.index import Row, Rows
 from opsin.data.pixel_file import Damaged, Entry, PixelFile
 from opsin.data.pixel_folder import PixelFolder
 from opsin.data.pixels import PixelStore
-from opsin.data.record import FileRecord
+from opsin.data.record import FileRecord, Records
 from opsin.data.sniff import FORMAT_OF_SUFFIX
 
 CHECK_BYTES = 1 << 22
@@ -33,12 +34,12 @@ class Recall:
     A file whose path, size and mtime are those that were noted is trusted to be the same; a change
     that leaves all three as they were is not noticed. Another one whose size was noted is hashed.
 
-    `records[i]`, of row i, is None where it is not known. `renamed`: rows that were known by their
-    hash under another path or time.
+    `records`: of the rows that are known. `renamed`: rows that were known by their hash under
+    another path or time.
     """
 
-    def __init__(self, rows: Sequence[Row], store: PixelStore, folder: PixelFolder) -> None:
-        self.records: list[FileRecord | None] = [None] * len(rows)
+    def __init__(self, rows: Rows, store: PixelStore, folder: PixelFolder) -> None:
+        self.records = Records(rows)
         self.renamed: list[int] = []
         self._rows = rows
         self._store = store
@@ -68,8 +69,8 @@ class Recall:
             else:
                 self._folder.damaged.append(file.path)
                 for row in rows.tolist():
-                    self.records[row] = None
-        self.renamed = [row for row in self.renamed if self.records[row] is not None]
+                    self.records.forget(row)
+        self.renamed = [row for row in self.renamed if self.records.known[row]]
 
     def _whole(self, file: PixelFile, rows: Any, on_row: Callable[[], None]) -> bool:
         size = file.slot_bytes
@@ -90,22 +91,23 @@ class Recall:
         return True
 
     def _match(self) -> None:
-        paths: dict[str, int] = {}
-        for number, row in enumerate(self._rows):
-            status = _regular(row.path)
+        for number, path in enumerate(self._rows.paths):
+            status = _regular(path)
             if status:
                 self._status[number] = status
-                paths[str(row.path)] = number
         elsewhere: dict[int, str] = {}
+        root = str(self._rows.root / "_")[:-1]
         for number_of_file, entry in self._entries():
-            number = paths.get(entry.path, -1)
+            name = entry.path.removeprefix(root).replace(os.sep, "/")
+            number = self._rows.names.place(name) if entry.path.startswith(root) else -1
             if number < 0 or self._status_of(number) != (entry.size_bytes, entry.mtime_ns):
                 continue
             if _is_alias(entry):
                 elsewhere[number] = entry.sha256
-            elif self.records[number] is None:
+            elif not self.records.known[number]:
                 self._settle(number, number_of_file, entry)
-        unknown = [number for number in paths.values() if self.records[number] is None]
+        there = np.flatnonzero((self._status[:, 0] >= 0) & ~self.records.known)
+        unknown: list[int] = there.tolist()
         if unknown:
             self._match_contents(unknown, elsewhere)
 

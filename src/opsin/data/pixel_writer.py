@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import secrets
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +31,36 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a full disk says."""
 
 
+class _Lines:
+    """The lines of an index, packed while they wait: paths and hex are a third of it packed.
+
+    `size_bytes`: of all of them, not packed.
+    """
+
+    BLOCK = 512
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._packed: list[bytes] = []
+        self._last: list[bytes] = []
+
+    def append(self, line: bytes) -> None:
+        self.size_bytes += len(line)
+        self._last.append(line)
+        if len(self._last) == self.BLOCK:
+            self._packed.append(zlib.compress(b"".join(self._last), 1))
+            self._last = []
+
+    def blocks(self) -> Iterator[bytes]:
+        """All of them, some at a time."""
+        yield from map(zlib.decompress, self._packed)
+        yield b"".join(self._last)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self.blocks():
+            yield from block.splitlines(keepends=True)
+
+
 class PixelWriter:
     """A file of the pixel store in `folder` that is being written.
 
@@ -41,7 +73,7 @@ class PixelWriter:
         self.slot_bytes = slot_bytes
         self.slots = 0
         self.dropped: list[tuple[int, NDArray[np.uint8]]] = []
-        self._lines: list[tuple[int | None, bytes]] = []
+        self._lines = _Lines()
         self._temporary = folder / f".{self.path.name}.{secrets.token_hex(4)}.tmp"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         self._descriptor = os.open(self._temporary, flags, 0o666)
@@ -49,7 +81,7 @@ class PixelWriter:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was put."""
-        return not self._lines
+        return not self._lines.size_bytes
 
     def put(self, entry: Entry, pixels: NDArray[np.uint8] | None = None) -> int | None:
         """Note `entry`, and write its `pixels` (uint8 C H W, contiguous), whose slot is returned.
@@ -57,13 +89,12 @@ class PixelWriter:
         Raises `OSError`; what was put before stays whole.
         """
         if pixels is None:
-            self._lines.append((None, entry.line()))
+            self._lines.append(entry.line())
             return None
         slot = self.slots
         data = pixels.reshape(-1).data
         _write(self._descriptor, data, HEADER_BYTES + slot * self.slot_bytes)
-        line = replace(entry, slot=slot, crc32=zlib.crc32(data)).line()
-        self._lines.append((slot, line))
+        self._lines.append(replace(entry, slot=slot, crc32=zlib.crc32(data)).line())
         self.slots += 1
         return slot
 
@@ -75,18 +106,18 @@ class PixelWriter:
         be read as long as this process and its forks live.
         """
         while True:
-            lines = b"".join(line for _, line in self._lines)
+            index_bytes = self._lines.size_bytes
             try:
-                self._publish(lines)
+                self._publish()
                 failure = None
             except OSError as error:
                 if error.errno in FULL and self.slots:
-                    self._drop(len(lines) // self.slot_bytes + 1)
+                    self._drop(index_bytes // self.slot_bytes + 1)
                     continue
                 failure = error
                 with contextlib.suppress(OSError):
                     self._temporary.unlink()
-            file = written(self.path, self._descriptor, self.slot_bytes, self.slots, len(lines))
+            file = written(self.path, self._descriptor, self.slot_bytes, self.slots, index_bytes)
             self._descriptor = -1
             return file, failure
 
@@ -98,12 +129,16 @@ class PixelWriter:
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
 
-    def _publish(self, lines: bytes) -> None:
-        header = header_of(self.slot_bytes, self.slots, len(lines))
+    def _publish(self) -> None:
+        header = header_of(self.slot_bytes, self.slots, self._lines.size_bytes)
         end = HEADER_BYTES + self.slots * self.slot_bytes
         os.ftruncate(self._descriptor, end)  # less of a slot that was not whole
-        tail = lines + hashlib.sha256(header + lines).digest()
-        _write(self._descriptor, memoryview(tail), end)
+        digest = hashlib.sha256(header)
+        for block in self._lines.blocks():
+            digest.update(block)
+            _write(self._descriptor, memoryview(block), end)
+            end += len(block)
+        _write(self._descriptor, memoryview(digest.digest()), end)
         _write(self._descriptor, memoryview(header), 0)
         os.fsync(self._descriptor)
         self._temporary.rename(self.path)
@@ -117,7 +152,12 @@ class PixelWriter:
             pixels = np.empty(self.slot_bytes, np.uint8)
             read_into(self._descriptor, pixels.data, at)
             self.dropped.append((slot, pixels))
-        self._lines = [(s, line) for s, line in self._lines if s is None or s < keep]
+        lines = _Lines()
+        for line in self._lines:
+            slot = json.loads(line)["slot"]
+            if slot is None or slot < keep:
+                lines.append(line)
+        self._lines = lines
         self.slots = keep
         os.ftruncate(self._descriptor, HEADER_BYTES + keep * self.slot_bytes)
 

@@ -40,7 +40,7 @@ class PixelStore:
 
     def __init__(
         self,
-        paths: list[Path],
+        paths: Sequence[Path],
         spec: PreprocessSpec,
         *,
         budget_bytes: int,

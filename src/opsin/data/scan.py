@@ -1,4 +1,4 @@
-"""`scan`: one pass over every file, in processes that a broken picture may crash."""
+"""`look_at`, `scan`: one pass over every file, in processes that a broken picture may crash."""
 
 from __future__ import annotations
 
@@ -13,15 +13,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opsin.core.columns import Numbers
 from opsin.core.files import sha256_file
 from opsin.core.isolated import IsolatedWorker, WorkerFault, WorkerLost, WorkerTimeout
+from opsin.core.lazy_sequence import LazySequence
 from opsin.core.preprocess import PreprocessSpec
 from opsin.data.decode import MAX_FILE_BYTES, Limits, Note
+from opsin.data.index import Rows
 from opsin.data.record import FileRecord
 
 Files = Sequence[tuple[str, Path]]
+"""(source id, path)."""
 Reply = tuple[dict[str, Any], bytes]
 Look = tuple[FileRecord, NDArray[np.uint8] | None]
+
+
+class Chosen(LazySequence[tuple[str, Path]]):
+    """Those of `rows` at `positions`."""
+
+    def __init__(self, rows: Rows, positions: Numbers) -> None:
+        self._rows, self._positions = rows, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def item(self, at: int) -> tuple[str, Path]:
+        row = self._rows[int(self._positions[at])]
+        return row.source_id, row.path
+
 
 TARGET = "opsin.data.scan_worker:factory"
 LIMITS = Limits()
@@ -33,44 +52,72 @@ def scan(
     *,
     spec: PreprocessSpec | None = None,
     on_pixels: Callable[[int, NDArray[np.uint8]], None] | None = None,
-    on_look: Callable[[int, FileRecord, NDArray[np.uint8] | None], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 2,
     limits: Limits = LIMITS,
     timeout_s: float = 5.0,
     target: str = TARGET,
 ) -> list[FileRecord]:
-    """Look at each (source id, path) once; the records come in the order of `files`.
+    """`look_at` each (source id, path); the records come in the order of `files`.
 
-    `spec` is what pictures are decoded by. With it, each readable one is also prepared and given to
-    `on_pixels(index, image)`, uint8 H W 3, read-only, in any order; `on_look(index, record, image)`
-    is given every record, with the prepared picture where there is one. `progress(done, total)`
-    follows each file. All are called in the caller's thread; what they raise ends the scan. A file
-    whose decoding crashes, or takes longer than `timeout_s`, is `decoder_failed`, and the scan goes
-    on; one that was too slow gets a second chance first, because a busy machine must not change
-    what the data are.
+    Each readable picture is also given to `on_pixels(index, image)`, where there is a `spec`.
+    `progress(done, total)` follows each file.
+    """
+    records: dict[int, FileRecord] = {}
+
+    def on_look(index: int, record: FileRecord, image: NDArray[np.uint8] | None) -> None:
+        records[index] = record
+        if image is not None and on_pixels:
+            on_pixels(index, image)
+        if progress:
+            progress(len(records), len(files))
+
+    look_at(
+        files,
+        on_look,
+        spec=spec,
+        prepare=on_pixels is not None,
+        workers=workers,
+        limits=limits,
+        timeout_s=timeout_s,
+        target=target,
+    )
+    return [records[index] for index in range(len(files))]
+
+
+def look_at(
+    files: Files,
+    on_look: Callable[[int, FileRecord, NDArray[np.uint8] | None], None],
+    *,
+    spec: PreprocessSpec | None = None,
+    prepare: bool = False,
+    workers: int = 2,
+    limits: Limits = LIMITS,
+    timeout_s: float = 5.0,
+    target: str = TARGET,
+) -> None:
+    """Look at each (source id, path) once, and give `on_look(index, record, image)` what is found,
+    in any order.
+
+    `spec` is what pictures are decoded by; with `prepare`, `image` is the picture prepared by it,
+    uint8 H W 3, read-only, where it could be read, else None. `on_look` is called in the caller's
+    thread; what it raises ends the scan. A file whose decoding crashes, or takes longer than
+    `timeout_s`, is `decoder_failed`, and the scan goes on; one that was too slow gets a second
+    chance first, because a busy machine must not change what the data are.
     """
     if not files:
-        return []
+        return
     config = {
         "limits": asdict(limits),
         "spec": spec.model_dump(mode="json") if spec else None,
-        "prepare": bool(on_pixels or on_look),
+        "prepare": prepare,
         "memory_limit_bytes": MEMORY_LIMIT_BYTES,
         "quiet": True,  # libtiff prints a line for every oddity of a broken file
     }
-    records: list[FileRecord | None] = [None] * len(files)
     looks = _looks(files, max(1, min(workers, len(files))), target, config, timeout_s)
     with contextlib.closing(looks):
-        for done, (index, (record, image)) in enumerate(looks, start=1):
-            records[index] = record
-            if image is not None and on_pixels:
-                on_pixels(index, image)
-            if on_look:
-                on_look(index, record, image)
-            if progress:
-                progress(done, len(files))
-    return [record for record in records if record is not None]
+        for index, (record, image) in looks:
+            on_look(index, record, image)
 
 
 class _SecondChances:

@@ -31,8 +31,8 @@ def split_loader(
     same every epoch.
     """
     ids = split.splits[name]
-    rows = [intake.position[source_id] for source_id in ids]
-    targets = [intake.index.rows[row].target for row in rows]
+    rows = intake.rows_of(ids)
+    targets = intake.index.rows.targets[rows].tolist()
     dataset = ImageDataset(store, rows, targets, ids, seed=seed, augment=augment)
     return Loader(
         dataset,

@@ -47,7 +47,7 @@ def evaluate_classification(
         f1 = bootstrapped(macro_f1(confusion), len(rows), low[-1], high[-1])
         _add_slice(report, table, split, "all", rows, majority, f1)
         _add_classes(report, table, split, confusion, low, high)
-        clean = np.array([row for row in rows if table.ids[row] not in leaks], np.int64)
+        clean = rows[[not leaks or table.ids[row] not in leaks for row in rows.tolist()]]
         if len(clean) < len(rows) and len(clean):
             confusion = _confusion(table, clean)
             low, high = bootstrap_f1(confusion)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from opsin.core.batch import EpochLoader
+from opsin.core.columns import Codes, Texts
 from opsin.core.micro_batch import MicroBatch, batches_that_fit
 from opsin.evaluation.predictions import PredictionTable
 from opsin.tasks.task import Task
@@ -29,10 +31,8 @@ def collect(
     `module` reads what the loaders give; the loaders must not be augmented. A batch that does not
     fit into memory is cut, and `say` is told. Raises `NotEnoughMemory` when one sample is too much.
     """
-    splits: list[str] = []
-    ids: list[str] = []
-    true: list[int] = []
-    rows: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = []
+    splits, ids, true = Codes(), Texts(), array("q")
+    rows = array("d")  # grows in place: a list of batches would be there twice at its end
     total = sum(loader.size for loader in loaders.values())
     micro = MicroBatch(say=say)
     module.eval()
@@ -44,12 +44,10 @@ def collect(
                 for _, outputs in batches_that_fit(
                     batch.to(device), micro, lambda p: module(p.inputs)
                 ):
-                    rows.append(task.answer(outputs).double().cpu().numpy())
-                true += batch.targets.tolist()
-                ids += batch.ids
-                splits += [split] * len(batch)
+                    rows.frombytes(task.answer(outputs).double().cpu().numpy().tobytes())
+                true.extend(batch.targets.tolist())
+                ids.extend(batch.ids)
+                splits.repeat(split, len(batch))
                 on_batch(len(ids), total)
-    probabilities = np.concatenate(rows) if rows else np.zeros((0, len(classes)))
-    return PredictionTable(
-        tuple(classes), tuple(splits), tuple(ids), np.array(true, np.int64), probabilities
-    )
+    probabilities = np.frombuffer(rows, np.float64).reshape(len(ids), len(classes))
+    return PredictionTable(tuple(classes), splits, ids, np.array(true, np.int64), probabilities)

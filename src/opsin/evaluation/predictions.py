@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opsin.core.columns import Codes, Texts
 from opsin.core.run_dir import write_rows
 from opsin.tasks.class_scores import sample_losses
 
@@ -19,8 +21,8 @@ class PredictionTable:
     """`ids` N; `true` int N; `probabilities` float N K; `split` N names. `classes` K names."""
 
     classes: tuple[str, ...]
-    split: tuple[str, ...]
-    ids: tuple[str, ...]
+    split: Codes
+    ids: Sequence[str]
     true: NDArray[np.int64]
     probabilities: NDArray[np.float64]
 
@@ -37,12 +39,12 @@ class PredictionTable:
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Row numbers of one split."""
-        return np.flatnonzero(np.array(self.split) == split)
+        return self.split.where(split)
 
     @property
     def splits(self) -> list[str]:
         """Names of the splits, in the order of their first row."""
-        return list(dict.fromkeys(self.split))
+        return list(self.split.values)
 
     def write(self, path: Path) -> None:
         """Columns split, path, true, predicted, loss, p:<class>...; class names, not indices."""
@@ -50,9 +52,9 @@ class PredictionTable:
         columns = zip(
             self.split,
             self.ids,
-            self.true,
-            self.predicted,
-            self.loss,
+            self.true.tolist(),
+            self.predicted.tolist(),
+            self.loss.tolist(),
             self.probabilities,
             strict=True,
         )
@@ -63,7 +65,7 @@ class PredictionTable:
                 self.classes[true],
                 self.classes[predicted],
                 f"{loss:.6g}",
-                *(f"{p:.9g}" for p in row),
+                *(f"{p:.9g}" for p in row.tolist()),
             ]
             for split, source_id, true, predicted, loss, row in columns
         )
@@ -75,7 +77,7 @@ class PredictionTable:
 
         Raises `KeyError`, `ValueError`, `OSError` when it is not whole.
         """
-        columns: tuple[list[str], list[str], list[str]] = ([], [], [])
+        split, ids, true = Codes(), Texts(), array("q")
         flat = array("d")  # as text or as Python's numbers a large table would not fit into memory
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file)
@@ -88,14 +90,14 @@ class PredictionTable:
             for row in reader:
                 if len(row) != len(header):
                     raise ValueError(f"line {reader.line_num}: {len(row)} of {len(header)} columns")
-                for place, cells in zip(places, columns, strict=True):
-                    cells.append(row[place])
+                split.append(row[places[0]])
+                ids.append(row[places[1]])
+                true.append(number[row[places[2]]])
                 flat.extend(float(row[place]) for place in chosen)
-        split, ids, true = columns
         return cls(
             classes=known,
-            split=tuple(split),
-            ids=tuple(ids),
-            true=np.array([number[name] for name in true], np.int64),
-            probabilities=np.array(flat, np.float64).reshape(len(ids), len(known)),
+            split=split,
+            ids=ids,
+            true=np.array(true, np.int64),
+            probabilities=np.frombuffer(flat, np.float64).reshape(len(ids), len(known)),
         )

@@ -13,7 +13,7 @@ from torch import nn
 
 from opsin.core.batch import Batch
 from opsin.core.micro_batch import MicroBatch, batches_that_fit
-from opsin.data.batch_plan import share_of
+from opsin.data.batch_plan import Plan, share_of
 from opsin.data.loader import Loader
 from opsin.features.ask import AT_ONCE, frozen, laid
 from opsin.features.store import FeatureStore, features_key, hash_of, name_of
@@ -85,7 +85,7 @@ class FeatureLoader:
         """The loader whose pictures are asked about."""
         return self._loader
 
-    def plan(self, epoch: int) -> list[list[int]]:
+    def plan(self, epoch: int) -> Plan:
         """The positions of each batch of `epoch`, of all processes together."""
         return self._loader.plan(epoch)
 
@@ -206,9 +206,9 @@ class AllAtOnce:
         """Rows: views times pictures."""
         return self.features.size * self.features.views
 
-    def plan(self, epoch: int) -> list[list[int]]:
+    def plan(self, epoch: int) -> Plan:
         """One batch."""
-        return [list(range(self.size))]
+        return [range(self.size)]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batch, unless it is over."""

@@ -113,7 +113,7 @@ def _surroundings(job: Job, stop: StopRequest) -> Surroundings:
         stop.check("while the head was solved")
 
     def contents(loader: Loader) -> list[str]:
-        return [job.intake.records[row].sha256 for row in loader.dataset.rows]
+        return [job.intake.records.sha256[row] for row in loader.dataset.rows.tolist()]
 
     return Surroundings(
         job.plan.device,

@@ -13,7 +13,7 @@ from opsin.core.files import sha256_file, write_json
 from opsin.core.progress import Progress
 from opsin.core.run_dir import RunDir
 from opsin.data.balance import Balance, choose_balance
-from opsin.data.intake import Intake, split_names
+from opsin.data.intake import Intake
 from opsin.data.loader import Loader
 from opsin.data.manifest import write_manifest
 from opsin.data.pixels import PixelStore
@@ -92,7 +92,7 @@ class Job:
     def write_data_records(self) -> None:
         """`manifest.csv`, `findings.json`, and last `split.json`: it says that all are there."""
         run, intake = self.run, self.intake
-        write_manifest(run.manifest, intake.index, intake.records, split_names(self.split))
+        write_manifest(run.manifest, intake.index, intake.records, self.split)
         write_json(run.findings, [finding.to_dict() for finding in intake.findings])
         write_json(run.split, self.split.to_dict())
 
@@ -104,11 +104,11 @@ def make_task(
 
     Raises `WrongUsage` for a metric that does not exist.
     """
-    rows = (intake.index.rows[intake.position[name]] for name in split.splits["train"])
+    targets = intake.index.rows.targets[intake.rows_of(split.splits["train"])].tolist()
     # A loss of one's own may be a mean already, which no weight can enter any more.
     by_itself = own.loss is not None and config.balance == "auto"
     setting = "none" if by_itself else config.balance
-    balance = choose_balance([row.target for row in rows], split.classes, setting)
+    balance = choose_balance(targets, split.classes, setting)
     task = Classification(
         split.classes,
         loss=config.loss if own.loss is None else own.loss,

@@ -105,7 +105,7 @@ def _evaluate(job: Job, stop: StopRequest) -> tuple[PredictionTable, Report]:
     )
     measure_own(report, job)
     write_json(job.run.metrics, report.to_dict())
-    changed = changed_since_scan(job.intake, [i for ids in job.split.splits.values() for i in ids])
+    changed = changed_since_scan(job.intake, job.split)
     if changed:
         job.progress.line(f"{changed.code}: {changed.message}")
         found = worst_first([*job.intake.findings, changed])
@@ -188,4 +188,5 @@ def _heatmaps(job: Job, table: PredictionTable) -> dict[str, NDArray[np.float32]
 
 def _prepared(job: Job, source_id: str) -> NDArray[np.uint8]:
     """A prepared picture, uint8 H W 3."""
-    return job.store[job.intake.position[source_id]].transpose(1, 2, 0)
+    row = int(job.intake.rows_of([source_id])[0])
+    return job.store[row].transpose(1, 2, 0)

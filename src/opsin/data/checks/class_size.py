@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from opsin.core.finding import Finding
 from opsin.data.checks.scanned import ScannedData
 
@@ -28,19 +30,16 @@ def check(scanned: ScannedData) -> Iterator[Finding]:
         needed, why = 2, "to draw a validation split from train"
     else:
         needed, why = 1, "in train"
-    targets: dict[str, set[int]] = {}
-    for row, record in scanned.usable:
-        targets.setdefault(record.pixel_sha256, set()).add(row.target)
+    targets, pictures, rows = scanned.targets, scanned.pictures, scanned.index.rows
+    filed = np.unique(pictures * max(1, len(classes)) + targets) // max(1, len(classes))
+    once = np.bincount(filed, minlength=1) == 1
+    learnt = [at for at, name in enumerate(rows.splits.values) if name in ("", "train")]
+    counts = np.isin(rows.splits.numbers[scanned.usable], learnt) & once[pictures]
+    there = set(rows.targets.tolist())
     for target, name in enumerate(classes):
-        mine = {
-            record.pixel_sha256
-            for row, record in scanned.usable
-            if row.target == target
-            and row.split in (None, "train")
-            and len(targets[record.pixel_sha256]) == 1
-        }
+        mine = np.unique(pictures[counts & (targets == target)])
         where = (name,)
-        if not any(row.target == target for row in scanned.index.rows):
+        if target not in there:
             message = f'class "{name}" has no images'
             yield Finding("error", "empty_class", message, where, "fill or remove the folder")
         elif len(mine) < needed:

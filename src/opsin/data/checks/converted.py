@@ -24,15 +24,16 @@ def check(scanned: ScannedData) -> Iterator[Finding]:
     The three channels of every picture mean the same after this, so it is information only; but
     frames that are never looked at are worth a warning.
     """
-    modes = Counter(record.mode for _, record in scanned.usable)
+    records, names = scanned.records, scanned.index.rows.names
+    modes = Counter(records.mode[row] for row in scanned.usable.tolist())
     if modes:
         yield Finding("info", "modes", _counts(modes))
     found: dict[str, list[str]] = defaultdict(list)
     how: dict[str, Counter[str]] = defaultdict(Counter)
-    for _, record in scanned.usable:
-        for note in record.notes:
+    for row in sorted(records.notes):
+        for note in records.notes[row]:
             if note.code in _SAYS:
-                found[note.code].append(record.source_id)
+                found[note.code].append(names[row])
                 how[note.code][note.message] += 1
     for code, ids in sorted(found.items()):
         detail = f" ({_counts(how[code])})" if code == "mode_converted" else ""

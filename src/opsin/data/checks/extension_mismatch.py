@@ -12,9 +12,10 @@ from opsin.data.checks.scanned import ScannedData, files
 def check(scanned: ScannedData) -> Iterator[Finding]:
     """`extension_mismatch`: one finding for each format found; the files are used."""
     found = defaultdict(list)
-    for _, record in scanned.usable:
-        if any(note.code == "extension_mismatch" for note in record.notes):
-            found[record.format].append(record.source_id)
+    records = scanned.records
+    for row in sorted(records.notes):
+        if any(note.code == "extension_mismatch" for note in records.notes[row]):
+            found[records.format[row]].append(scanned.index.rows.names[row])
     for format_, ids in sorted(found.items()):
         yield Finding(
             "warning",

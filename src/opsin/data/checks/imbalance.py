@@ -13,7 +13,7 @@ MAX_RATIO = 10
 
 def check(scanned: ScannedData) -> Iterator[Finding]:
     """`imbalance`: the largest class has more than ten times the pictures of the smallest."""
-    counts = Counter(scanned.class_name(row) for row, _ in scanned.usable)
+    counts = Counter(scanned.index.classes[target] for target in scanned.targets.tolist())
     if not counts:
         return
     ranked = counts.most_common()

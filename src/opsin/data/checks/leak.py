@@ -17,7 +17,8 @@ def check(scanned: ScannedData) -> Iterator[Finding]:
 
     A pair is one file of each side; the percentage is of the later split's usable pictures.
     """
-    sizes = Counter(row.split for row, _ in scanned.usable)
+    splits = scanned.index.rows.splits
+    sizes = Counter(splits[row] for row in scanned.usable.tolist())
     for first, second in combinations(scanned.splits, 2):
         pairs, leaked = 0, []
         for rows in scanned.same_picture:

@@ -3,45 +3,56 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
+from opsin.core.columns import Numbers
 from opsin.data.index import Index, Row
-from opsin.data.record import FileRecord
+from opsin.data.record import Records
 
 
 @dataclass(frozen=True)
 class ScannedData:
-    """`records[i]` belongs to `index.rows[i]`."""
+    """`records[i]` belongs to `index.rows[i]`. Checks look at columns: data sets are large."""
 
     index: Index
-    records: Sequence[FileRecord]
+    records: Records
 
     def __post_init__(self) -> None:
-        wanted = [row.source_id for row in self.index.rows]
-        if wanted != [record.source_id for record in self.records]:
+        if self.records.rows is not self.index.rows:
             raise ValueError("records and rows are not of the same files")
 
     @cached_property
-    def usable(self) -> list[tuple[Row, FileRecord]]:
+    def usable(self) -> Numbers:
         """The rows whose picture could be decoded."""
-        pairs = zip(self.index.rows, self.records, strict=True)
-        return [(row, record) for row, record in pairs if record.error is None]
+        return self.records.usable
+
+    @cached_property
+    def pictures(self) -> Numbers:
+        """A number for each of `usable`, the same for those that show the same picture."""
+        return self.records.pixel_sha256.groups(self.usable)
 
     @cached_property
     def same_picture(self) -> list[list[Row]]:
         """The rows of each picture that is there more than once, whatever its container."""
-        groups: dict[str, list[Row]] = defaultdict(list)
-        for row, record in self.usable:
-            groups[record.pixel_sha256].append(row)
-        return [rows for rows in groups.values() if len(rows) > 1]
+        often = np.flatnonzero(np.bincount(self.pictures, minlength=1) > 1)
+        found: dict[int, list[Row]] = defaultdict(list)
+        for at in np.flatnonzero(np.isin(self.pictures, often)).tolist():
+            found[int(self.pictures[at])].append(self.index.rows[int(self.usable[at])])
+        return list(found.values())
 
     @cached_property
     def splits(self) -> list[str]:
         """The splits that the data itself names, in the order train, val, test."""
-        named = {row.split for row in self.index.rows}
+        named = self.index.rows.splits.values
         return [split for split in ("train", "val", "test") if split in named]
+
+    @property
+    def targets(self) -> Numbers:
+        """The class of each of `usable`."""
+        return self.index.rows.targets[self.usable]
 
     def class_name(self, row: Row) -> str:
         """The class that a row is filed under."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from statistics import median
+
+import numpy as np
 
 from opsin.core.finding import Finding
 from opsin.data.checks.scanned import ScannedData
@@ -11,21 +12,21 @@ from opsin.data.checks.scanned import ScannedData
 
 def check(scanned: ScannedData) -> Iterator[Finding]:
     """`sizes`: smallest, median and largest picture, and the range of shapes."""
-    sizes = sorted(
-        ((record.width_px, record.height_px) for _, record in scanned.usable),
-        key=lambda size: (size[0] * size[1], size),
-    )
-    if not sizes:
+    records, usable = scanned.records, scanned.usable
+    if not len(usable):
         return
-    (low_w, low_h), (high_w, high_h) = sizes[0], sizes[-1]
-    if len(set(sizes)) == 1:
+    width = records.width_px[usable].astype(np.int64)
+    height = records.height_px[usable].astype(np.int64)
+    order = np.lexsort((height, width, width * height))
+    low_w, low_h, high_w, high_h = (each[order[end]] for end in (0, -1) for each in (width, height))
+    shapes = width / height
+    if (low_w, low_h) == (high_w, high_h):
         yield Finding("info", "sizes", f"all pictures are {low_w}×{low_h} px")
         return
-    middle = f"{median(w for w, _ in sizes):.0f}×{median(h for _, h in sizes):.0f}"
-    shapes = [width / height for width, height in sizes]
+    middle = f"{np.median(width):.0f}×{np.median(height):.0f}"
     yield Finding(
         "info",
         "sizes",
         f"{low_w}×{low_h} to {high_w}×{high_h} px, median {middle}; "
-        f"width / height from {min(shapes):.2f} to {max(shapes):.2f}",
+        f"width / height from {shapes.min():.2f} to {shapes.max():.2f}",
     )

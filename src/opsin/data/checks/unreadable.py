@@ -17,8 +17,9 @@ _FIX = {
 
 def check(scanned: ScannedData) -> Iterator[Finding]:
     """`empty_file`, `truncated`, `unsupported_format` and so on, as in `Undecodable`."""
-    for record in scanned.records:
-        if record.error:
-            fix = _FIX.get(record.error, "copy or download it again, or take it out")
-            where = (record.source_id,)
-            yield Finding("error", record.error, record.error_message, where, fix)
+    for row in scanned.records.unusable.tolist():
+        record = scanned.records[row]
+        assert record.error
+        fix = _FIX.get(record.error, "copy or download it again, or take it out")
+        where = (record.source_id,)
+        yield Finding("error", record.error, record.error_message, where, fix)

@@ -9,7 +9,7 @@ from opsin.core.errors import DataRefused, WrongUsage
 from opsin.core.finding import Finding
 from opsin.core.registry import near
 from opsin.data.formats.walk import Walk
-from opsin.data.index import Index, Row
+from opsin.data.index import Index, Rows
 from opsin.data.sniff import FORMAT_OF_SUFFIX
 
 SPLIT_OF_FOLDER = {
@@ -59,13 +59,13 @@ def read_folder(root: Path, follow_links: bool = False, min_classes: int = 2) ->
         sources = [(None, child) for child in folders]
     findings += _loose(loose, "")
     names = sorted({PurePosixPath(folder).name for _, folder in sources})
-    rows: list[Row] = []
+    rows = Rows(root)
     ignored: list[str] = []
     for split, folder in sources:
         target = names.index(PurePosixPath(folder).name)
         for path in walk.files_below(folder):
             if _is_picture(path):
-                rows.append(Row(path, root / path, target, split))
+                rows.append(path, target, split)
             else:
                 ignored.append(path)
     if not rows:
@@ -73,7 +73,7 @@ def read_folder(root: Path, follow_links: bool = False, min_classes: int = 2) ->
     _refuse_too_few(root, names, min_classes)
     findings += _missing_in_split(names, rows) if parts else []
     findings += _ignored(ignored)
-    return Index(root, tuple(names), tuple(rows), (*walk.findings(), *findings))
+    return Index(root, tuple(names), rows, (*walk.findings(), *findings))
 
 
 def _existing_folder(root: Path) -> Path:
@@ -238,10 +238,11 @@ def _refuse_too_few(root: Path, names: list[str], min_classes: int) -> None:
         )
 
 
-def _missing_in_split(names: list[str], rows: list[Row]) -> list[Finding]:
+def _missing_in_split(names: list[str], rows: Rows) -> list[Finding]:
     findings = []
-    for split in dict.fromkeys(row.split for row in rows):
-        present = {row.target for row in rows if row.split == split}
+    targets = rows.targets
+    for split in rows.splits.values:
+        present = set(targets[rows.splits.where(split)].tolist())
         missing = tuple(name for target, name in enumerate(names) if target not in present)
         if missing:
             quoted = ", ".join(f'"{name}"' for name in missing)

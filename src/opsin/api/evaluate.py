@@ -86,7 +86,7 @@ def _on_new_data(path: Path, data: Path, progress: Progress) -> Report:
     try:
         found = predict_files(
             Predictor(bundle),
-            Chosen(index.rows, np.arange(len(index.rows))),
+            Chosen(index.rows, range(len(index.rows))),
             on_file=lambda done, total: progress.step("evaluate", done, total),
         )
     finally:

@@ -7,7 +7,8 @@ thousand names are 16 MB as a list, 5 MB here; hashes, written as hex, 24 MB and
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Texts(Column):
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._bytes = bytearray()
-        self._ends = array("q")
+        self._ends = array("I")
         self._sorted: tuple[Numbers, Numbers] | None = None
         self.extend(texts)
 
@@ -111,10 +112,32 @@ class Picked(Column):
         return self.of.item(int(self.positions[at]))
 
 
+class Joined(Column):
+    """Columns after each other.
+
+    >>> Joined([Texts(["a", "b"]), Texts(["c"])])[2]
+    'c'
+    """
+
+    def __init__(self, parts: Iterable[Sequence[str]]) -> None:
+        self._parts = [part for part in parts if len(part)]
+        self._starts = np.cumsum([0, *map(len, self._parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def item(self, at: int) -> str:
+        part = int(self._starts.searchsorted(at, "right")) - 1
+        return self._parts[part][at - int(self._starts[part])]
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self._parts)
+
+
 class Codes(Column):
     """Few different strings, each a small number.
 
-    `numbers`: which of `values` stands at each place, uint16 N.
+    `values`: those that there are; `numbers`: which of them stands at each place.
 
     >>> colours = Codes(["RGB", "L", "RGB"])
     >>> colours.values, colours.numbers.tolist(), colours[2]
@@ -125,28 +148,32 @@ class Codes(Column):
         """`texts`, or `size` times the empty string."""
         self.values: list[str] = [""] if size else []
         self._number = {value: at for at, value in enumerate(self.values)}
-        self._numbers = array("H", bytes(2 * size))
+        self._numbers: array[int] = array("B", bytes(size))
         self.extend(texts)
 
     @property
-    def numbers(self) -> NDArray[np.uint16]:
-        """uint16 N, of the moment."""
-        return np.array(self._numbers, np.uint16)
-
-    def append(self, text: str) -> None:
-        """Add one."""
-        self._numbers.append(self._code(text))
+    def numbers(self) -> Numbers:
+        """Int64 N, of the moment."""
+        return np.array(self._numbers, np.int64)
 
     def extend(self, texts: Iterable[str]) -> None:
         """Add some."""
-        self._numbers.extend(map(self._code, texts))
+        for text in texts:
+            self.append(text)
+
+    def append(self, text: str) -> None:
+        """Add one."""
+        code = self._code(text)  # which may make `_numbers` wider
+        self._numbers.append(code)
 
     def repeat(self, text: str, times: int) -> None:
         """Add the same some times."""
-        self._numbers.extend(array("H", [self._code(text)]) * times)
+        code = self._code(text)
+        self._numbers.extend(array(self._numbers.typecode, [code]) * times)
 
     def __setitem__(self, at: int, text: str) -> None:
-        self._numbers[at] = self._code(text)
+        code = self._code(text)
+        self._numbers[at] = code
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -156,13 +183,15 @@ class Codes(Column):
 
     def where(self, text: str) -> Numbers:
         """The places of a string."""
-        return np.flatnonzero(self.numbers == self._number.get(text, 1 << 16)).astype(np.int64)
+        return np.flatnonzero(self.numbers == self._number.get(text, -1))
 
     def _code(self, text: str) -> int:
         number = self._number.get(text)
         if number is None:
             number = self._number[text] = len(self.values)
             self.values.append(text)
+            if number == 1 << 8:  # a byte is enough for nearly all
+                self._numbers = array("I", self._numbers)
         return number
 
 

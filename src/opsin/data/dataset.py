@@ -36,7 +36,7 @@ class ImageDataset:
     ) -> None:
         self.store = store
         self.rows = np.asarray(rows, np.int64)
-        self.targets = list(targets)
+        self.targets = targets
         self.ids = ids
         self.seed = seed
         self.augment = augment

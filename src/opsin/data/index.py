@@ -41,7 +41,7 @@ class Rows(LazySequence[Row]):
         self.root = root
         self.names = Texts()
         self.splits = Codes()
-        self._targets = array("q")
+        self._targets = array("i")
         for row in rows:
             self.append(*row)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from opsin.core.allocator import trim
 from opsin.core.columns import Numbers
 from opsin.core.config import TrainConfig
 from opsin.core.cores import usable_cores
@@ -68,6 +69,7 @@ def take_in(
     `write` what was decoded for later runs. `workers`: processes that decode, else one a core.
     """
     workers = workers or min(MOST_WORKERS, usable_cores())
+    trim()  # of what listing the files has left
     if store is None:
         records = _look(index, workers, on_file)
     else:
@@ -87,7 +89,7 @@ def _look(index: Index, workers: int, on_file: Steps | None) -> Records:
         if on_file:
             on_file(done, len(records))
 
-    look_at(Chosen(index.rows, np.arange(len(records))), on_look, workers=workers)
+    look_at(Chosen(index.rows, range(len(records))), on_look, workers=workers)
     return records
 
 

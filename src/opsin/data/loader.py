@@ -68,6 +68,11 @@ class Loader:
         """The number of samples in an epoch."""
         return len(self.dataset)
 
+    @property
+    def ids(self) -> Sequence[str]:
+        """The source ids, in the order of the dataset."""
+        return self.dataset.ids
+
     def plan(self, epoch: int) -> Plan:
         """The positions of each batch of `epoch`, of all processes together."""
         data = self.dataset

@@ -45,13 +45,14 @@ class Recall:
         self._store = store
         self._folder = folder
         self._files = folder.open_files()
+        if not self._files:
+            return
         self._file = np.full(len(rows), -1, np.int16)
         self._slot = np.zeros(len(rows), np.int64)
         self._crc32 = np.zeros(len(rows), np.uint32)
         # size in bytes, mtime in ns; -1 where there is no such file
         self._status = np.full((len(rows), 2), -1, np.int64)
-        if self._files:
-            self._match()
+        self._match()
 
     def check(self, on_row: Callable[[], None]) -> None:
         """Read each picture that was found and compare its sum; those of whole files are placed in

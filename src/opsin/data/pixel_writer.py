@@ -8,10 +8,13 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,33 +35,57 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Lines:
-    """The lines of an index, packed while they wait: paths and hex are a third of it packed.
+    """The lines of an index while they wait: packed, in a file without a name in `folder`; in
+    memory from where that cannot be written any more.
 
     `size_bytes`: of all of them, not packed.
     """
 
     BLOCK = 512
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.size_bytes = 0
-        self._packed: list[bytes] = []
+        self._folder = folder
+        self._file: IO[bytes] | None = None
+        self._ends = [0]
+        self._held: list[bytes] = []
         self._last: list[bytes] = []
 
     def append(self, line: bytes) -> None:
         self.size_bytes += len(line)
         self._last.append(line)
         if len(self._last) == self.BLOCK:
-            self._packed.append(zlib.compress(b"".join(self._last), 1))
+            self._put_aside(zlib.compress(b"".join(self._last), 1))
             self._last = []
 
     def blocks(self) -> Iterator[bytes]:
-        """All of them, some at a time."""
-        yield from map(zlib.decompress, self._packed)
+        """All of them, some at a time. Raises `OSError`."""
+        for start, end in pairwise(self._ends):
+            assert self._file
+            packed = bytearray(end - start)
+            read_into(self._file.fileno(), memoryview(packed), start)
+            yield zlib.decompress(packed)
+        yield from map(zlib.decompress, self._held)
         yield b"".join(self._last)
 
     def __iter__(self) -> Iterator[bytes]:
         for block in self.blocks():
             yield from block.splitlines(keepends=True)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+
+    def _put_aside(self, packed: bytes) -> None:
+        try:
+            if not self._held:
+                self._file = self._file or _nameless(self._folder)
+                _write(self._file.fileno(), memoryview(packed), self._ends[-1])
+                self._ends.append(self._ends[-1] + len(packed))
+                return
+        except OSError:
+            pass
+        self._held.append(packed)
 
 
 class PixelWriter:
@@ -73,7 +100,7 @@ class PixelWriter:
         self.slot_bytes = slot_bytes
         self.slots = 0
         self.dropped: list[tuple[int, NDArray[np.uint8]]] = []
-        self._lines = _Lines()
+        self._lines = _Lines(folder)
         self._temporary = folder / f".{self.path.name}.{secrets.token_hex(4)}.tmp"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         self._descriptor = os.open(self._temporary, flags, 0o666)
@@ -119,10 +146,12 @@ class PixelWriter:
                     self._temporary.unlink()
             file = written(self.path, self._descriptor, self.slot_bytes, self.slots, index_bytes)
             self._descriptor = -1
+            self._lines.close()
             return file, failure
 
     def discard(self) -> None:
         """Leave nothing behind."""
+        self._lines.close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -152,14 +181,19 @@ class PixelWriter:
             pixels = np.empty(self.slot_bytes, np.uint8)
             read_into(self._descriptor, pixels.data, at)
             self.dropped.append((slot, pixels))
-        lines = _Lines()
+        lines = _Lines(self.path.parent)
         for line in self._lines:
             slot = json.loads(line)["slot"]
             if slot is None or slot < keep:
                 lines.append(line)
+        self._lines.close()
         self._lines = lines
         self.slots = keep
         os.ftruncate(self._descriptor, HEADER_BYTES + keep * self.slot_bytes)
+
+
+def _nameless(folder: Path) -> IO[bytes]:
+    return tempfile.TemporaryFile(dir=folder, buffering=0)
 
 
 def _write(descriptor: int, data: memoryview, at: int) -> None:

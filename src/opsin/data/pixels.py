@@ -60,7 +60,7 @@ class PixelStore:
         self._files: list[PixelFile] = []
         self._numbers: dict[Path, int] = {}
         self._file = np.full(len(paths), _NOWHERE, np.int16)
-        self._slot = np.zeros(len(paths), np.int64)
+        self._slot = np.zeros(len(paths), np.int32)
 
     @property
     def memory_room(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opsin.core.columns import Codes, Hashes, Numbers
 from opsin.core.lazy_sequence import LazySequence
@@ -93,9 +94,9 @@ class Records(LazySequence[FileRecord]):
         return np.flatnonzero(self.known & (self.error.numbers != 0))
 
     @property
-    def missing(self) -> Numbers:
+    def missing(self) -> NDArray[np.int32]:
         """The rows of which there is no record."""
-        return np.flatnonzero(~self.known)
+        return np.flatnonzero(~self.known).astype(np.int32)
 
     def forget(self, at: int) -> None:
         """Let there be no record of a row."""

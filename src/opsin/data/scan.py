@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opsin.core.columns import Numbers
 from opsin.core.files import sha256_file
 from opsin.core.isolated import IsolatedWorker, WorkerFault, WorkerLost, WorkerTimeout
 from opsin.core.lazy_sequence import LazySequence
@@ -31,7 +30,7 @@ Look = tuple[FileRecord, NDArray[np.uint8] | None]
 class Chosen(LazySequence[tuple[str, Path]]):
     """Those of `rows` at `positions`."""
 
-    def __init__(self, rows: Rows, positions: Numbers) -> None:
+    def __init__(self, rows: Rows, positions: Sequence[int] | NDArray[np.int32]) -> None:
         self._rows, self._positions = rows, positions
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ def split_loader(
     """
     ids = split.splits[name]
     rows = intake.rows_of(ids)
-    targets = intake.index.rows.targets[rows].tolist()
+    targets = array("i", intake.index.rows.targets[rows].tolist())
     dataset = ImageDataset(store, rows, targets, ids, seed=seed, augment=augment)
     return Loader(
         dataset,

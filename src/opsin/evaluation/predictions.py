@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,27 +49,19 @@ class PredictionTable:
     def write(self, path: Path) -> None:
         """Columns split, path, true, predicted, loss, p:<class>...; class names, not indices."""
         header = ["split", "path", "true", "predicted", "loss", *(f"p:{c}" for c in self.classes)]
-        columns = zip(
-            self.split,
-            self.ids,
-            self.true.tolist(),
-            self.predicted.tolist(),
-            self.loss.tolist(),
-            self.probabilities,
-            strict=True,
-        )
-        rows = (
-            [
+        write_rows(path, header, self._cells())
+
+    def _cells(self) -> Iterator[list[str]]:
+        predicted, loss = self.predicted, self.loss
+        for at, (split, source_id) in enumerate(zip(self.split, self.ids, strict=True)):
+            yield [
                 split,
                 source_id,
-                self.classes[true],
-                self.classes[predicted],
-                f"{loss:.6g}",
-                *(f"{p:.9g}" for p in row.tolist()),
+                self.classes[self.true[at]],
+                self.classes[predicted[at]],
+                f"{loss[at]:.6g}",
+                *(f"{p:.9g}" for p in self.probabilities[at].tolist()),
             ]
-            for split, source_id, true, predicted, loss, row in columns
-        )
-        write_rows(path, header, rows)
 
     @classmethod
     def read(cls, path: Path, classes: tuple[str, ...] | None = None) -> PredictionTable:

@@ -81,6 +81,11 @@ class FeatureLoader:
         return self._loader.size
 
     @property
+    def ids(self) -> Sequence[str]:
+        """The source ids, in the order of the pictures."""
+        return self._loader.ids
+
+    @property
     def pictures(self) -> Loader:
         """The loader whose pictures are asked about."""
         return self._loader

@@ -10,12 +10,12 @@ from torch import nn
 
 from opsin.api.running.callbacks import run_callbacks
 from opsin.api.running.job import Job
-from opsin.core.batch import EpochLoader
 from opsin.core.config import TrainConfig, learning_settings
 from opsin.core.device import memory
 from opsin.core.progress import Silent
 from opsin.core.registry import unknown
 from opsin.data.loader import Loader
+from opsin.evaluation.collect import Judged
 from opsin.features.extract import FeatureLoader
 from opsin.tasks.task import Task
 from opsin.training.answers import MEMORY_FRAC, asking
@@ -77,7 +77,7 @@ def refuse_stages(job: Job) -> None:
     job_stages(replace(job, config=config, progress=Silent()), StopRequest())
 
 
-def judged(job: Job, stop: StopRequest) -> tuple[nn.Module, Mapping[str, EpochLoader]]:
+def judged(job: Job, stop: StopRequest) -> tuple[nn.Module, Mapping[str, Judged]]:
     """A module and a loader for each split whose outputs are those of `job.model` for its pictures:
     the head and the stored features where the backbone was frozen all along, so that it is not
     asked again.

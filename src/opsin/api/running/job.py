@@ -8,6 +8,7 @@ from typing import Any
 
 from opsin.api.own.parts import NOTHING, Own
 from opsin.api.running.preparation import Preparation
+from opsin.core.allocator import trim
 from opsin.core.config import TrainConfig
 from opsin.core.files import sha256_file, write_json
 from opsin.core.progress import Progress
@@ -95,6 +96,7 @@ class Job:
         write_manifest(run.manifest, intake.index, intake.records, self.split)
         write_json(run.findings, [finding.to_dict() for finding in intake.findings])
         write_json(run.split, self.split.to_dict())
+        trim()  # the names of all files were strings for a moment
 
 
 def make_task(

@@ -9,7 +9,7 @@ import torch
 
 from opsin.core.sample import Sample
 from opsin.data.augment.augmenter import Augmenter
-from opsin.data.pixels import PixelStore
+from opsin.data.on_device import Pictures
 
 Key = tuple[int, int]
 """(epoch, position)."""
@@ -24,7 +24,7 @@ class ImageDataset:
 
     def __init__(
         self,
-        store: PixelStore,
+        store: Pictures,
         rows: Sequence[int],
         targets: Sequence[Any],
         ids: Sequence[str],
@@ -46,7 +46,7 @@ class ImageDataset:
     def __getitem__(self, key: Key) -> Sample[Any]:
         """One picture, not mixed."""
         position = key[1]
-        image = self.pictures([key])[0].numpy()
+        image = self.pictures([key])[0].cpu().numpy()
         return Sample(image, self.targets[position], self.ids[position])
 
     def __getitems__(self, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -64,7 +64,7 @@ class ImageDataset:
 
     def pictures(self, keys: Sequence[Key]) -> torch.Tensor:
         """uint8 B C H W: augmented, not mixed."""
-        images = torch.from_numpy(self.store.gather([self.rows[position] for _, position in keys]))
+        images = torch.as_tensor(self.store.gather([self.rows[position] for _, position in keys]))
         if not self.augmenter.active:
             return images
         return self.augmenter(images, *self._epochs_and_ids(keys))

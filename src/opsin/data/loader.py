@@ -18,8 +18,9 @@ from opsin.core.batch import Batch, Mixed
 from opsin.data.ahead import ahead
 from opsin.data.batch_plan import batch_plan, share_of
 from opsin.data.dataset import ImageDataset, Pair
+from opsin.data.landing import CPU, landing_on
+from opsin.data.on_device import OnDevice
 from opsin.data.shared_memory import shared_memory_note, tells_of_shared_memory
-from opsin.data.transform import Normalise
 
 _AGAIN = 1 << 32
 """More epochs than anybody runs: a picture drawn again is augmented as in an epoch of its own."""
@@ -37,6 +38,7 @@ class Loader:
     The tensors are the same, also when a worker is lost: then the rest is done here, and
     `say` is told. `balanced`: an epoch has as many samples as ever, each class drawn equally often.
     Where pictures are mixed, each is so with the next of its batch. `share`: see `EpochLoader`.
+    `device`: where batches are wanted; on CUDA they come there already (see `opsin.data.landing`).
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Loader:
         shuffle: bool = False,
         balanced: bool = False,
         workers: int = 0,
+        device: torch.device = CPU,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._say = say
@@ -58,7 +61,7 @@ class Loader:
         self.workers = workers
         self.share = (0, 1)
         self._collate_targets = collate_targets
-        self._normalise = Normalise(dataset.store.spec)
+        self._landing = landing_on(device, dataset.store.spec)
 
     @property
     def size(self) -> int:
@@ -113,7 +116,8 @@ class Loader:
 
     def _batches(self, parts: list[Part], workers: int) -> Iterator[Batch]:
         if not workers:
-            yield from ahead(self._batch, parts)
+            made_there = isinstance(self.dataset.store, OnDevice)
+            yield from ahead(self._batch, parts, self._landing.land, beforehand=not made_there)
             return
         loader: DataLoader[Any] = DataLoader(
             self.dataset,  # type: ignore[arg-type]  # asked for pairs of keys
@@ -125,7 +129,7 @@ class Loader:
             generator=torch.Generator(),
         )
         for part, (pixels, share) in zip(parts, calm_iterator(loader), strict=True):
-            yield self._finished(part, pixels, share)
+            yield self._landing.land(self._finished(part, pixels, share))
 
     def _batch(self, part: Part) -> Batch:
         return self._finished(part, *self.dataset.__getitems__(part[0]))
@@ -135,7 +139,7 @@ class Loader:
         own, others = ([pair[which][1] for pair in pairs] for which in (0, 1))
         mixed = share if share is None else Mixed(self._targets(others), share)
         ids = tuple(data.ids[position] for position in own)
-        return Batch(self._normalise(pixels), self._targets(own), ids, filler, mixed)
+        return self._landing.ready(Batch(pixels, self._targets(own), ids, filler, mixed))
 
     def _targets(self, positions: list[int]) -> Any:
         return self._collate_targets([self.dataset.targets[position] for position in positions])

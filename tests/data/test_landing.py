@@ -162,3 +162,37 @@ def loader(folder: Path, augment: str, *, workers: int) -> Loader:
     rows = range(len(ids))
     dataset = ImageDataset(store, rows, rows, ids, seed=0, augment=augment)
     return Loader(dataset, torch.tensor, batch_size=4, shuffle=True, workers=workers)
+
+
+class Held(torch.Tensor):
+    """Says that it is pinned, and how it was moved."""
+
+    moves: list[dict[str, Any]]
+
+    def is_pinned(self, device: Any = None) -> bool:
+        return True
+
+    def to(self, *where: Any, **how: Any) -> Any:
+        self.moves.append({"to": str(where[0]), **how})
+        return self
+
+
+@pytest.mark.parametrize(
+    ("device", "how"),
+    [
+        ("cuda", {"to": "cuda", "non_blocking": True}),
+        ("mps", {"to": "mps"}),
+        ("cpu", {"to": "cpu"}),
+    ],
+)
+def test_only_a_copy_to_cuda_is_left_to_itself(device: str, how: dict[str, Any]) -> None:
+    inputs = torch.zeros(2).as_subclass(Held)
+    inputs.moves = []
+
+    class Odd:
+        def to(self, device: torch.device) -> str:
+            return f"on {device}"
+
+    moved = Batch(inputs, {"odd": Odd()}, ("a", "b")).to(torch.device(device))
+    assert inputs.moves == [how]
+    assert moved.targets == {"odd": f"on {device}"}

@@ -39,9 +39,13 @@ class Batch:
         """The same batch on `device`. A copy from pinned memory to CUDA is only started: whatever
         is computed there afterwards waits for it.
         """
-        if device.type != "cuda":
-            return self.each(lambda value: value.to(device))
-        return self.each(lambda value: value.to(device, non_blocking=value.is_pinned()))
+
+        def moved(value: torch.Tensor) -> torch.Tensor:
+            # What is no tensor may stand among the targets of a loader of somebody's own.
+            pinned = device.type == "cuda" and hasattr(value, "is_pinned") and value.is_pinned()
+            return value.to(device, non_blocking=True) if pinned else value.to(device)
+
+        return self.each(moved)
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """The same batch with every tensor of it changed."""

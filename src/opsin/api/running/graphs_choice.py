@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from opsin.api.running.job import Job
@@ -55,7 +56,8 @@ def _why_not_tried(job: Job) -> str:
 
 def _tried(job: Job, said: list[str]) -> dict[str, Any]:
     device = job.plan.device
-    batch = next(iter(job.learning.epoch(1))).to(device)
+    alone = replace(job, config=job.config.model_copy(update={"workers": 0}))
+    batch = next(iter(alone.learning.epoch(1))).to(device)
     if len(batch) != job.config.batch_size:  # one more has joined it, and there is no other
         return {"used": False, "why": "no batch is full"}
     graphs = GraphedForward(tuple(batch.inputs.shape), say=said.append)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,11 +36,21 @@ class Batch:
     mixed: Mixed | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`."""
-        mixed = self.mixed and Mixed(
-            _moved(self.mixed.targets, device), self.mixed.share.to(device)
-        )
-        inputs, targets = self.inputs.to(device), _moved(self.targets, device)
+        """The same batch on `device`. A copy from pinned memory to CUDA is only started: whatever
+        is computed there afterwards waits for it.
+        """
+
+        def moved(value: torch.Tensor) -> torch.Tensor:
+            # What is no tensor may stand among the targets of a loader of somebody's own.
+            pinned = device.type == "cuda" and hasattr(value, "is_pinned") and value.is_pinned()
+            return value.to(device, non_blocking=True) if pinned else value.to(device)
+
+        return self.each(moved)
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """The same batch with every tensor of it changed."""
+        mixed = self.mixed and Mixed(_each(self.mixed.targets, change), change(self.mixed.share))
+        inputs, targets = change(self.inputs), _each(self.targets, change)
         return replace(self, inputs=inputs, targets=targets, mixed=mixed)
 
     def part(self, start: int, stop: int) -> Batch:
@@ -84,13 +94,13 @@ class EpochLoader(Protocol):
         """
 
 
-def _moved(value: Any, device: torch.device) -> Any:
+def _each(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     """Targets of any task: a tensor, or lists and dicts of them."""
     if isinstance(value, list | tuple):
-        return type(value)(_moved(part, device) for part in value)
+        return type(value)(_each(part, change) for part in value)
     if isinstance(value, dict):
-        return {name: _moved(part, device) for name, part in value.items()}
-    return value.to(device) if hasattr(value, "to") else value
+        return {name: _each(part, change) for name, part in value.items()}
+    return change(value) if hasattr(value, "to") else value
 
 
 def _cut(targets: Any, start: int, stop: int) -> Any:

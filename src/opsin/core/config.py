@@ -37,6 +37,7 @@ Loss = Literal["cross_entropy", "focal", "bce", "mse", "mae", "huber"]
 Balance = Literal["auto", "none", "weights", "sampling"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Layout = Literal["auto", "contiguous", "channels_last"]
+Graphs = Literal["auto", "on", "off"]
 Head = Literal["auto", "solved", "trained"]
 
 
@@ -173,6 +174,9 @@ class TrainConfig(BaseModel):
     layout: Layout = Field(
         "auto", description="of weights in memory: contiguous or channels_last; auto: the faster"
     )
+    graphs: Graphs = Field(
+        "auto", description="launch steps as CUDA graphs: on, off; auto: where a trial is faster"
+    )
     tune: bool = Field(
         True, description="hold memory, and time threads and layout before the first step"
     )
@@ -213,7 +217,7 @@ ELSEWHERE = {
     *("data", "project", "name", "report", "bundle", "workers", "threads", "device"),
     *("weights_record", "max_bad_frac", "strict", "follow_links", "processes"),
     *("checkpoint_steps", "checkpoint_seconds", "disk_wait", "max_time", "keep_best"),
-    *("samples", "log_gradients", "log_rates", "layout", "tune", "cache"),
+    *("samples", "log_gradients", "log_rates", "layout", "graphs", "tune", "cache"),
 }
 """Settings that do not decide what is learnt, or that something else is compared for."""
 

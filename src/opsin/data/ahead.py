@@ -23,15 +23,23 @@ that the step keeps busy, ms an epoch with it and without (pizza_steak_sushi, ba
 574 and 589, with rotation and colours 642 and 632."""
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """`make(item)` for each, in order, up to `DEPTH` of them made beforehand by another thread.
+def ahead(
+    make: Callable[[Item], Made],
+    items: Iterable[Item],
+    land: Callable[[Made], Made] = lambda made: made,
+    *,
+    beforehand: bool = True,
+) -> Iterator[Made]:
+    """`land(make(item))` for each, in order, up to `DEPTH` of them made beforehand by another
+    thread; they land in the thread that wants them.
 
     Where the step keeps all of fewer than `MANY` cores busy, another thread would only be in its
-    way, and nothing is made beforehand. What `make` raises is raised where its turn comes.
+    way, and nothing is made `beforehand`. What `make` raises is raised where its turn comes.
     """
     cores = usable_cores()
-    if cores < MANY and cores <= torch.get_num_threads():
-        yield from map(make, items)
+    if not beforehand or (cores < MANY and cores <= torch.get_num_threads()):
+        for item in items:
+            yield land(make(item))
         return
     waiting: deque[Future[Made]] = deque()
     pool = ThreadPoolExecutor(1, "opsin-batches")
@@ -44,8 +52,8 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
         for item in items:
             waiting.append(pool.submit(make, item))
             if len(waiting) > DEPTH:
-                yield waiting.popleft().result()
+                yield land(waiting.popleft().result())
         while waiting:
-            yield waiting.popleft().result()
+            yield land(waiting.popleft().result())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -11,7 +11,7 @@ import torch
 from opsin.core.columns import Numbers
 from opsin.core.sample import Sample
 from opsin.data.augment.augmenter import Augmenter
-from opsin.data.pixels import PixelStore
+from opsin.data.on_device import Pictures
 
 Key = tuple[int, int]
 """(epoch, position)."""
@@ -26,7 +26,7 @@ class ImageDataset:
 
     def __init__(
         self,
-        store: PixelStore,
+        store: Pictures,
         rows: Sequence[int] | Numbers,
         targets: Sequence[Any],
         ids: Sequence[str],
@@ -48,7 +48,7 @@ class ImageDataset:
     def __getitem__(self, key: Key) -> Sample[Any]:
         """One picture, not mixed."""
         position = key[1]
-        image = self.pictures([key])[0].numpy()
+        image = self.pictures([key])[0].cpu().numpy()
         return Sample(image, self.targets[position], self.ids[position])
 
     def __getitems__(self, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -67,7 +67,7 @@ class ImageDataset:
     def pictures(self, keys: Sequence[Key]) -> torch.Tensor:
         """uint8 B C H W: augmented, not mixed."""
         rows = self.rows[[position for _, position in keys]].tolist()
-        images = torch.from_numpy(self.store.gather(rows))
+        images = torch.as_tensor(self.store.gather(rows))
         if not self.augmenter.active:
             return images
         return self.augmenter(images, *self._epochs_and_ids(keys))

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, get_worker_info
@@ -19,18 +15,16 @@ from opsin.core.batch import Batch, Mixed
 from opsin.data.ahead import ahead
 from opsin.data.batch_plan import Plan, batch_plan, share_of
 from opsin.data.dataset import ImageDataset, Pair
-from opsin.data.shared_memory import shared_memory_note, tells_of_shared_memory
-from opsin.data.transform import Normalise
+from opsin.data.landing import CPU, landing_on
+from opsin.data.loader_workers import Parts, calm_iterator, quiet_worker, unbroken
+from opsin.data.on_device import OnDevice
+from opsin.data.shared_memory import shared_memory_note
 
 _AGAIN = 1 << 32
 """More epochs than anybody runs: a picture drawn again is augmented as in an epoch of its own."""
 
-AnyPart = TypeVar("AnyPart")
-
 Part = tuple[list[Pair], bool]
 """What the dataset is asked for, and whether the batch is a filler."""
-Parts = Callable[[], Iterator[AnyPart]]
-"""Gives the parts of an epoch, from the first one on, each time it is called."""
 
 
 class Loader:
@@ -40,6 +34,7 @@ class Loader:
     The tensors are the same, also when a worker is lost: then the rest is done here, and
     `say` is told. `balanced`: an epoch has as many samples as ever, each class drawn equally often.
     Where pictures are mixed, each is so with the next of its batch. `share`: see `EpochLoader`.
+    `device`: where batches are wanted; on CUDA they come there already (see `opsin.data.landing`).
     """
 
     def __init__(
@@ -51,6 +46,7 @@ class Loader:
         shuffle: bool = False,
         balanced: bool = False,
         workers: int = 0,
+        device: torch.device = CPU,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._say = say
@@ -61,7 +57,7 @@ class Loader:
         self.workers = workers
         self.share = (0, 1)
         self._collate_targets = collate_targets
-        self._normalise = Normalise(dataset.store.spec)
+        self._landing = landing_on(device, dataset.store.spec)
 
     @property
     def size(self) -> int:
@@ -132,7 +128,8 @@ class Loader:
 
     def _batches(self, parts: Parts[Part], workers: int) -> Iterator[Batch]:
         if not workers:
-            yield from ahead(self._batch, parts())
+            made_there = isinstance(self.dataset.store, OnDevice)
+            yield from ahead(self._batch, parts(), self._landing.land, beforehand=not made_there)
             return
         loader: DataLoader[Any] = DataLoader(
             self.dataset,  # type: ignore[arg-type]  # asked for pairs of keys
@@ -144,7 +141,7 @@ class Loader:
             generator=torch.Generator(),
         )
         for part, (pixels, share) in zip(parts(), calm_iterator(loader), strict=True):
-            yield self._finished(part, pixels, share)
+            yield self._landing.land(self._finished(part, pixels, share))
 
     def _batch(self, part: Part) -> Batch:
         return self._finished(part, *self.dataset.__getitems__(part[0]))
@@ -154,7 +151,7 @@ class Loader:
         own, others = ([pair[which][1] for pair in pairs] for which in (0, 1))
         mixed = share if share is None else Mixed(self._targets(others), share)
         ids = tuple(data.ids[position] for position in own)
-        return Batch(self._normalise(pixels), self._targets(own), ids, filler, mixed)
+        return self._landing.ready(Batch(pixels, self._targets(own), ids, filler, mixed))
 
     def _targets(self, positions: list[int]) -> Any:
         return self._collate_targets([self.dataset.targets[position] for position in positions])
@@ -169,98 +166,7 @@ def _shared(
     return made
 
 
-def unbroken(
-    batches: Callable[[Parts[AnyPart], int], Iterator[Batch]],
-    parts: Parts[AnyPart],
-    workers: int,
-    lost: Callable[[BaseException], None],
-) -> Iterator[Batch]:
-    """`batches(parts, workers)`; where a worker is lost, `lost` is told and the rest is done here.
-
-    Order and draws are keyed, so the rest are the batches that the workers owe.
-    """
-    given = 0
-    try:
-        for batch in batches(parts, workers):
-            given += 1
-            yield batch
-        return
-    except (RuntimeError, OSError, EOFError) as error:
-        if not workers or not is_lost_worker(error):
-            raise
-        lost(error)
-    yield from batches(lambda: islice(parts(), given, None), 0)
-
-
-def is_lost_worker(error: BaseException) -> bool:
-    """Whether `error`, raised while a batch was waited for, says that a worker is gone: in torch's
-    words, or because nobody hands over the memory in which the worker had left the batch. What was
-    raised in a worker is no loss of it, except for want of shared memory.
-    """
-    if str(error).startswith("Caught "):
-        return tells_of_shared_memory(error)
-    gone = isinstance(error, ConnectionError | EOFError | FileNotFoundError)
-    return gone or "DataLoader worker" in str(error)
-
-
 def _last(error: BaseException) -> str:
     """The last line of an error: of a worker's, the one below its traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-
-def calm_iterator(loader: DataLoader[Any]) -> Iterator[Any]:
-    """The batches of `loader`. A lost worker is reported here, when its batch is waited for.
-
-    torch would raise in a signal handler, wherever the main thread is at that moment: in the middle
-    of a step. It looks for lost workers every five seconds all the same.
-    """
-    if not loader.num_workers or threading.current_thread() is not threading.main_thread():
-        return _begun(loader)
-    number = getattr(signal, "SIGCHLD", None)
-    before = signal.getsignal(number) if number is not None else None
-    batches = _begun(loader)
-    if number is not None and before is not None:
-        signal.signal(number, before)
-    return batches
-
-
-def _begun(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Its workers are born deaf to SIGTERM: torch makes threads in them before `quiet_worker`."""
-    if not loader.num_workers or sys.platform != "linux":
-        return iter(loader)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    try:
-        return iter(loader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def quiet_worker(parent: int, _worker: int) -> None:
-    """One thread, deaf to Ctrl-C, and to SIGTERM from anybody but `parent`, with which it ends.
-
-    A signal to the whole process group must not end the worker before the parent has saved. Where
-    the system does not tell who sent it (macOS, Windows) the worker ends, and its work is done by
-    the parent.
-    """
-    if sys.platform == "linux":  # first of all: threads that torch makes are as deaf as this one
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)
-    if sys.platform == "linux":
-        threading.Thread(target=_heed, args=(parent,), daemon=True).start()
-
-
-def _heed(parent: int) -> None:
-    """End this process when `parent` sends SIGTERM, or is gone.
-
-    torch watches the parent too, but the one that it finds when it begins: killed before that, it
-    would never be missed.
-    """
-    if sys.platform == "linux":
-        while os.getppid() == parent:
-            told = signal.sigtimedwait([signal.SIGTERM], 5)
-            if told and told.si_pid == parent:
-                break
-        os._exit(0)

@@ -15,7 +15,7 @@ from opsin.core.batch import Batch
 from opsin.core.errors import DataRefused, WrongUsage
 from opsin.data.batch_plan import share_of
 from opsin.data.keyed_draws import Key, KeyedDataset, draws_put_back, set_draws
-from opsin.data.loader import Parts, calm_iterator, quiet_worker, unbroken
+from opsin.data.loader_workers import Parts, calm_iterator, quiet_worker, unbroken
 
 Plan = list[list[Any]]
 

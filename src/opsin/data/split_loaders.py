@@ -6,16 +6,19 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from opsin.data.dataset import ImageDataset
 from opsin.data.intake import Intake
+from opsin.data.landing import CPU
 from opsin.data.loader import Loader
-from opsin.data.pixels import PixelStore
+from opsin.data.on_device import Pictures
 from opsin.data.splits import Split
 
 
 def split_loader(
     intake: Intake,
-    store: PixelStore,
+    store: Pictures,
     split: Split,
     name: str,
     collate_targets: Callable[[Sequence[Any]], Any],
@@ -26,6 +29,7 @@ def split_loader(
     shuffle: bool = False,
     balanced: bool = False,
     workers: int = 0,
+    device: torch.device = CPU,
     say: Callable[[str], None] = lambda text: None,
 ) -> Loader:
     """The loader of split `name`; without `augment`, `shuffle` and `balanced` it is the
@@ -42,5 +46,6 @@ def split_loader(
         shuffle=shuffle,
         balanced=balanced,
         workers=workers,
+        device=device,
         say=say,
     )

@@ -36,11 +36,14 @@ class Precision:
             self._try()
         self._scaler = torch.amp.GradScaler(device.type) if name == "float16" else None
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context of a forward pass. Outputs may come in 16 bits: `.float()` before a loss."""
+    def autocast(self, *, cache: bool = True) -> AbstractContextManager[object]:
+        """The context of a forward pass. Outputs may come in 16 bits: `.float()` before a loss.
+        `cache`: each weight is made 16 bits once in a pass, however often it is used.
+        """
         if self.name == "float32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=self._dtype)
+        enabled = None if cache else False
+        return torch.autocast(self.device.type, dtype=self._dtype, cache_enabled=enabled)
 
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
         """`loss` as `backward` shall see it."""

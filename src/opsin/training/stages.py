@@ -17,6 +17,7 @@ from opsin.features.extract import AllAtOnce
 from opsin.models.classifier import Classifier
 from opsin.tasks.task import Task
 from opsin.training.answers import Answers
+from opsin.training.graphs import GraphedForward
 from opsin.training.norms import norms
 from opsin.training.optim import make_optimizer, parameter_groups
 from opsin.training.precision import Precision
@@ -92,10 +93,15 @@ class _Makes:
             device=self.around.device,
             frozen=frozen,
             whole=whole,
+            graphs=self._graphs() if name == "train" and config.graphs == "on" else None,
             say=self._say,
         )
         schedule = make_schedule(config.schedule, warmup=config.warmup_epochs / config.epochs)
         return Stage(name, config.epochs, lr, *(loaders or (self.train, self.val)), step, schedule)
+
+    def _graphs(self) -> GraphedForward:
+        size_px = self.train.dataset.store.spec.size_px
+        return GraphedForward((self.config.batch_size, 3, *size_px), say=self._say)
 
     def head(self) -> Stage:
         config, model = self.config, self.model
@@ -184,6 +190,7 @@ def make_step(
     device: torch.device,
     frozen: Sequence[nn.Module] = (),
     whole: nn.Module | None = None,
+    graphs: GraphedForward | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> SupervisedStep:
     """The step that the settings describe, for the parameters `learning` of `module`, whose depth
@@ -211,4 +218,5 @@ def make_step(
         clip_norm=config.clip_norm,
         l1=config.l1,
         l2=config.l2,
+        graphs=graphs,
     )

@@ -17,6 +17,7 @@ from opsin.tasks.mixing import losses as mixed_losses
 from opsin.tasks.mixing import scores as mixed_scores
 from opsin.tasks.task import Task
 from opsin.training.determinism import seed_draws
+from opsin.training.graphs import GraphedForward
 from opsin.training.memory import parts_that_fit
 from opsin.training.norms import norms
 from opsin.training.optim import set_rate
@@ -33,7 +34,7 @@ class SupervisedStep(Step):
     `frozen`: parts that stay in evaluation mode. `micro`: how a batch is cut; the gradient is
     that of the mean over the whole batch however it is cut, and over all processes. `clip_norm`:
     the longest gradient, all parameters together. `l1`, `l2`: see `opsin.training.penalties`; the
-    reported loss is without them.
+    reported loss is without them. `graphs`: recorded by `begin`; takes the batches that it can.
 
     Raises `NotEnoughMemory` when a single sample does not fit, `WrongUsage` when model, loss and
     labels do not belong together (looked at with the first batch).
@@ -51,6 +52,7 @@ class SupervisedStep(Step):
         clip_norm: float | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
+        graphs: GraphedForward | None = None,
     ) -> None:
         self.module = module
         self.task = task
@@ -60,6 +62,7 @@ class SupervisedStep(Step):
         self.precision = precision or Precision("float32", torch.device("cpu"))
         self.clip_norm = clip_norm
         self.l1, self.l2 = l1, l2
+        self.graphs = graphs
         self.learning = [p for group in optimizer.param_groups for p in group["params"]]
         self._evaluation = MicroBatch(say=self.micro.say)
         self._device = torch.device("cpu")
@@ -89,6 +92,8 @@ class SupervisedStep(Step):
             module.to(device)
         self._processes = processes
         self._wrapped = processes.wrap(self.module)
+        if self.graphs:
+            self.graphs.record(self.module, self.precision, device)
 
     def learn_mode(self) -> None:
         """Training mode for what learns, evaluation mode for what is frozen."""
@@ -113,6 +118,7 @@ class SupervisedStep(Step):
                 if not out_of_memory(error) or self._processes.size > 1:
                     raise
                 self.micro.halve(batch, error, learning=True, batch_norm=bool(norms(self.module)))
+                self.graphs = None  # parts have another shape, and what is recorded holds memory
             self._undo(buffers, moment)
         self.precision.unscale(self.optimizer)
         before_update(self.optimizer, float(values["loss"].mean()))
@@ -170,8 +176,11 @@ class SupervisedStep(Step):
         return _joined(found)
 
     def _backward_part(self, part: Batch, moment: Moment) -> Values:
-        with self.precision.autocast():
-            outputs = self._wrapped(part.inputs)
+        if self.graphs and self.graphs.takes(part.inputs):
+            outputs = self.graphs(part.inputs)
+        else:
+            with self.precision.autocast():
+                outputs = self._wrapped(part.inputs)
         outputs = _float32(outputs)
         if not self._checked:
             check_first_batch(self.task, self.module, outputs, part)

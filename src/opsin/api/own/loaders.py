@@ -21,6 +21,7 @@ _OF_FOLDERS = {
     "label_smoothing": "let the loss do it",
     **dict.fromkeys(("val_frac", "test_frac"), "split the dataset before"),
     **dict.fromkeys(("max_bad_frac", "follow_links", "strict", "samples"), "leave it out"),
+    "graphs": "leave it out",
 }
 
 

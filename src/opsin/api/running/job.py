@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+
+import torch
 
 from opsin.api.own.parts import NOTHING, Own
 from opsin.api.running.preparation import Preparation
@@ -17,6 +20,7 @@ from opsin.data.balance import Balance, choose_balance
 from opsin.data.intake import Intake
 from opsin.data.loader import Loader
 from opsin.data.manifest import write_manifest
+from opsin.data.on_device import OnDevice, place
 from opsin.data.pixels import PixelStore
 from opsin.data.split_loaders import split_loader
 from opsin.data.splits import Split
@@ -43,6 +47,8 @@ class Job:
     epoch_s: float | None = None
     """Seconds of an epoch by the forecast, its validation of `validation_s` included."""
     validation_s: float = 0.0
+    on_device: Mapping[str, OnDevice] = field(default_factory=dict)
+    """Splits whose pictures lie on the device."""
 
     @property
     def data_identity(self) -> dict[str, Any]:
@@ -75,9 +81,10 @@ class Job:
         balanced: bool = False,
         workers: int = 0,
     ) -> Loader:
+        there = self.on_device.get(name) if augment == "none" else None
         return split_loader(
             self.intake,
-            self.store,
+            there or self.store,
             self.split,
             name,
             self.task.collate,
@@ -86,7 +93,9 @@ class Job:
             augment=augment,
             shuffle=shuffle,
             balanced=balanced,
-            workers=workers,
+            # Nothing is left to be done by them where pictures are only picked.
+            workers=0 if there else workers,
+            device=self.plan.device,
             say=self.progress.line,
         )
 
@@ -97,6 +106,25 @@ class Job:
         write_json(run.findings, [finding.to_dict() for finding in intake.findings])
         write_json(run.split, self.split.to_dict())
         trim()  # the names of all files were strings for a moment
+
+
+def place_pictures(job: Job) -> Job:
+    """`job` with the pictures that every epoch asks for, as they are, on the card that learns from
+    them, as far as they fit there. They are moved when the first of them is wanted.
+    """
+    config, device = job.config, job.plan.device
+    asked_once = config.freeze and (config.unfreeze is not None or not config.fine_tune)
+    free, say = _free_bytes(device), job.progress.line
+    if asked_once or not free:
+        return job
+    names = ["val"] if config.augment != "none" else ["train", "val"]
+    rows = {name: job.intake.rows_of(job.split.splits[name]) for name in names}
+    return replace(job, on_device=place(job.store, rows, device, free_bytes=free, say=say))
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Of a card's own memory."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
 
 
 def make_task(

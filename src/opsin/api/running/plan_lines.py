@@ -12,7 +12,7 @@ from opsin.core.config import TrainConfig
 from opsin.core.config_checks import why_head_learns_by_steps
 from opsin.core.printable import printable
 from opsin.core.version import version
-from opsin.core.words import plural
+from opsin.core.words import plural, size
 from opsin.models.classifier import count_parameters
 from opsin.training.determinism import not_deterministic
 from opsin.training.stages import GENTLE
@@ -36,6 +36,7 @@ def plan_lines(job: Job, more: Sequence[str] = ()) -> list[str]:
             if finding.code in ("leak", "imbalance")
         ),
         *(f"       {line}" for line in [job.balance.sentence()] if line),
+        *_on_device(job),
         f"model  {_model(job)}",
         *_advice(job),
         f"plan   {_plan(job)}",
@@ -47,8 +48,8 @@ def plan_lines(job: Job, more: Sequence[str] = ()) -> list[str]:
 
 def _workforce(job: Job) -> str:
     threads = plural(torch.get_num_threads(), "thread")
-    size = job.processes.size
-    return f"{size} processes of {threads}" if size > 1 else threads
+    count = job.processes.size
+    return f"{count} processes of {threads}" if count > 1 else threads
 
 
 def _bits(job: Job) -> list[str]:
@@ -59,6 +60,15 @@ def _bits(job: Job) -> list[str]:
     return ["seed   the same seed gives the same weights, except for:"] + [
         f"       - {what}" for what in not_deterministic(device)
     ]
+
+
+def _on_device(job: Job) -> list[str]:
+    there = job.on_device
+    if not there:
+        return []
+    total = size(sum(each.size_bytes for each in there.values()))
+    names = " and ".join(there)
+    return [f"       {names}: pictures lie on {job.plan.device} as uint8, moved once ({total})"]
 
 
 def _not_used(job: Job) -> list[str]:

@@ -12,6 +12,7 @@ from opsin.api.own.parts import NOTHING, Own
 from opsin.core.cache_dir import cache_dir
 from opsin.core.config import TrainConfig
 from opsin.core.device import hardware, memory, pick_device, versions
+from opsin.core.errors import WrongUsage
 from opsin.core.progress import Progress
 from opsin.core.version import code_hash
 from opsin.data.index import Index
@@ -20,6 +21,7 @@ from opsin.data.pixels import PixelStore
 from opsin.models.build import Design, Origin, build, design, find_origin
 from opsin.models.classifier import Classifier
 from opsin.training.determinism import not_deterministic
+from opsin.training.graphs import can_record
 
 PIXEL_MEMORY_FRAC = 0.4
 
@@ -126,4 +128,11 @@ def prepare(config: TrainConfig, own: Own = NOTHING) -> Preparation:
         resize=config.resize,
         jpeg_gap=config.jpeg_gap,
     )
-    return Preparation(config, index, origin, plan, pick_device(config.device), own)
+    device = pick_device(config.device)
+    if config.graphs == "on" and not can_record(device):
+        raise WrongUsage(
+            f"CUDA graphs are of CUDA, and the device is {device.type}. Allowed: auto, off",
+            where="graphs",
+            fix="--graphs auto, which uses them where they are faster",
+        )
+    return Preparation(config, index, origin, plan, device, own)

@@ -17,7 +17,7 @@ from opsin.api.run_result import RunResult
 from opsin.api.running.explained import explained
 from opsin.api.running.fit import fit, judged
 from opsin.api.running.forecast import forecast
-from opsin.api.running.job import Job
+from opsin.api.running.job import Job, place_pictures
 from opsin.api.running.plan_lines import plan_lines
 from opsin.api.running.spent import Spent
 from opsin.api.running.tuning import Tuning, plain_layout, tuned
@@ -40,7 +40,7 @@ def run_training(job: Job, *, resume_from: Saved | None = None) -> RunResult:
 
     Raises `Interrupted` after Ctrl-C or SIGTERM, with the command that goes on.
     """
-    with tuned(job, resume_from) as tuning:
+    with tuned(place_pictures(job), resume_from) as tuning:
         return _run(tuning, resume_from)
 
 

@@ -1,4 +1,4 @@
-"""Threads, layout, precision and allocator of a run: as asked, as remembered, or as timed."""
+"""Threads, layout, precision, graphs, allocator of a run: as asked, as remembered, or as timed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
+from opsin.api.running.graphs_choice import choose_graphs
 from opsin.api.running.job import Job
 from opsin.api.running.timings import only_features, timings
 from opsin.core.allocator import ENVIRONMENT, held_memory
-from opsin.core.config import Layout
+from opsin.core.config import Graphs, Layout
 from opsin.core.config_file import write_config
 from opsin.core.files import read_json, write_json
 from opsin.training.checkpoint import Saved
+from opsin.training.graphs import can_record
 from opsin.training.probe import Choice, Timing, apply, has_layouts, lay_out
 
 
@@ -61,7 +63,8 @@ def _pinned(job: Job, saved: Saved, held: str) -> Tuning:
         torch.set_num_threads(saved.state["threads"])
     layout = "channels_last" if saved.state["channels_last"] else "contiguous"
     threads = torch.get_num_threads()
-    line = f"{_threads(threads)}, {layout}, {held}: as the run was begun"
+    graphs = ", CUDA graphs" if job.config.graphs == "on" else ""
+    line = f"{_threads(threads)}, {layout}, {held}{graphs}: as the run was begun"
     return Tuning(job, line, {})
 
 
@@ -102,7 +105,13 @@ def _settled(job: Job, held: str) -> Tuning:
         "chosen_by": source,
         "probe": [each.to_dict() for each in timed],
     }
-    return Tuning(replace(job, config=config), _line(chosen, timed, held, job), record, timed)
+    job, line = replace(job, config=config), _line(chosen, timed, held, job)
+    if can_record(job.plan.device):
+        record["graphs"] = found = choose_graphs(job)
+        used: Graphs = "on" if found["used"] else "off"
+        job = replace(job, config=config.model_copy(update={"graphs": used}))
+        line += f"; CUDA graphs {used}: {found['why']}"
+    return Tuning(job, line, record, timed)
 
 
 def _cuda_bfloat16() -> bool:

@@ -101,6 +101,15 @@ def process_bytes() -> int:
         return 0
 
 
+def page_faults() -> int:
+    """Pages of memory that this process was given so far, 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 def peak_process_bytes() -> int:
     """The most bytes of memory that this process ever held, 0 where the system does not tell."""
     try:

@@ -16,13 +16,14 @@ from opsin.api.running.spent import last_time
 from opsin.api.running.timings import Answered, only_features, trial_step
 from opsin.api.running.tuning import Tuning
 from opsin.core.batch import Batch
-from opsin.core.device import process_bytes
+from opsin.core.device import page_faults, process_bytes
 from opsin.core.progress import Silent
 from opsin.core.words import duration, size
 from opsin.features.ask import AT_ONCE, frozen, laid
 from opsin.features.extract import AllAtOnce, FeatureLoader
 from opsin.training.interrupt import StopRequest
 from opsin.training.memory import losses_of, step_memory
+from opsin.training.probe import awaits_memory
 from opsin.training.step import Moment
 from opsin.training.supervised import SupervisedStep
 
@@ -32,6 +33,8 @@ LIMIT_FRAC = 0.03
 """Of the steps that are foretold; two of them are always tried."""
 SOLVE_S = 1.3
 """To load what solves a linear head, and to solve a small one."""
+SOLVE_BYTES = 150_000_000
+"""What is loaded for it."""
 TRUSTED = 3
 """So many timed steps of a probe tell how long one takes; after fewer some more are tried."""
 
@@ -100,10 +103,12 @@ def measured(tuning: Tuning, *, anew: bool = False) -> Forecast:
     if only_features(config) and config.augment == "none":  # the others have been asked by then
         asked -= job.plain["train"].size + job.plain["val"].size
     end_s = known.get("evaluate", timed.ask_s * asked)
+    peak = max(timed.before + timed.needs, known.get("peak_bytes", 0))
     if only_features(config) and not features_s:  # then what the backbone says of the test is kept
         end_s = 0.0
+        if not (config.bundle or config.report):
+            peak = timed.before + SOLVE_BYTES
     end_s += known["bundle"] * config.bundle + known["report"] * config.report
-    peak = max(timed.before + timed.needs, known.get("peak_bytes", 0))
     return Forecast(
         timed.step_s,
         timed.validation_s,
@@ -140,7 +145,8 @@ def _time(
         known = {name: known[name] for name in ("bundle", "report", "peak_bytes")}
     steps = len(job.learning.plan(1))
     probed = tuning.timings[0] if tuning.timings and not anew else None
-    enough = probed is not None and (probed.times >= TRUSTED or only_features(config))
+    cheap = config.augment == "none"  # to load a batch, which a probe does not see
+    enough = probed is not None and (probed.times >= TRUSTED or only_features(config) or cheap)
     step_s = probed.step_s if probed is not None and enough else 0.0
     needs, at_once, before = 0, config.batch_size, process_bytes()
     if not only_features(config):
@@ -186,22 +192,25 @@ def _time_steps(job: Job, step: SupervisedStep, answered: Answered | None, steps
     meanwhile; what is stored costs nothing to load.
     """
     times: list[float] = []
-    begin = time.perf_counter()
+    settled: list[float] = []
+    begin, pages = time.perf_counter(), page_faults()
     while True:
         for batch in job.learning.epoch(1):
             there = batch.to(job.plan.device)
             if answered:
-                there, begin = answered(there), time.perf_counter()
+                there, begin, pages = answered(there), time.perf_counter(), page_faults()
             moment = Moment(1, 1, 1, 0.0, len(there), 0)
             value = step.learn(there, moment, lambda optimizer, loss: None)["loss"]
             float(value.mean())  # waits for the device
-            now = time.perf_counter()
+            now, found = time.perf_counter(), page_faults()
             times.append(now - begin)
-            begin = now
-            limit = min(LIMIT_S, LIMIT_FRAC * steps * min(times))
+            if len(times) > 1 and not awaits_memory(times[-1], found - pages):
+                settled.append(times[-1])
+            begin, pages = now, found
+            limit = min(LIMIT_S, LIMIT_FRAC * steps * min(times)) if settled else LIMIT_S
             if len(times) > STEPS or (len(times) > 1 and sum(times) > limit):
                 # The first one prepares what the others find.
-                return median(times[1:])
+                return median(settled) if settled else min(times[1:])
 
 
 def _needs(step: SupervisedStep, batch: Batch) -> int:

@@ -22,7 +22,7 @@ _DECIDES = (
     *("val_frac", "test_frac", "ema", "samples", "log_gradients", "balance", "clip_norm"),
 )
 END_BYTES = 900_000_000
-"""What a process that exports and draws comes to, with a small network."""
+"""What a process that exports comes to, with a small network."""
 
 
 class Spent:
@@ -60,8 +60,7 @@ def last_time(job: Job) -> Mapping[str, Any]:
         for name, value in found.items()
         if isinstance(value, int | float) and 0 <= value < math.inf
     }
-    exports = job.config.bundle or job.config.report
-    return {**END, "peak_bytes": END_BYTES if exports else 0, **known}
+    return {**END, "peak_bytes": END_BYTES if job.config.bundle else 0, **known}
 
 
 def _key(job: Job) -> dict[str, Any]:

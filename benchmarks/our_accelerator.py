@@ -98,6 +98,8 @@ def step_s(job: SimpleNamespace, *, graphs: bool) -> float:
             float(values["loss"].mean())
             wait(device)
             seconds.append(time.perf_counter() - started)
+    if said:
+        raise SystemExit(said[0])
     return statistics.median(seconds[WARM:])
 
 

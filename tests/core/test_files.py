@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from opsin.core.errors import NoRoom
-from opsin.core.files import check_writable, sha256_file, write_bytes, write_json
+from opsin.core.files import check_writable, sha256_file, write_bytes, write_json, write_pieces
 
 
 def test_returns_the_checksum_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -44,6 +47,26 @@ def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     assert done.returncode == 6
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_full_disk_is_told_the_whole_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    """Also where it fills up before all pieces were made."""
+    written = []
+
+    class Full(io.BytesIO):
+        def write(self, piece: Any) -> int:
+            written.append(piece)
+            if len(written) == fails_at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return len(piece)
+
+    monkeypatch.setattr(Path, "open", lambda *_: Full())
+    with pytest.raises(NoRoom, match=r"need 300\.0 kB"):
+        write_pieces(tmp_path / "a.bin", (b"x" * 100_000 for _ in range(3)))
+    assert len(written) == fails_at
 
 
 def test_killed_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:

@@ -294,6 +294,27 @@ def test_workers_outlive_no_parent(how: str) -> None:
     assert all(map(gone, workers))
 
 
+SERVED = (
+    ORPHANS.partition("batches =")[0]
+    + """
+if __name__ == "__main__":
+    multiprocessing.set_start_method("forkserver")
+    said = []
+    loader = Loader(data, torch.tensor, batch_size=1, workers=2, say=said.append)
+    print([batch.ids for batch in loader.epoch(1)] == [(name,) for name in "abcdefgh"], said)
+"""
+)
+
+
+@needs_proc
+def test_workers_that_a_server_makes(tmp_path: Path) -> None:
+    """Their parent is the server, not the process that they work for (Python 3.14's default)."""
+    script = tmp_path / "served.py"
+    script.write_text(SERVED)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "True []", done.stderr
+
+
 def test_what_is_said_of_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = "opsin.data.shared_memory.SHARED_MEMORY"
     bus = RuntimeError("DataLoader worker (pid 1) is killed by signal: Bus error.")

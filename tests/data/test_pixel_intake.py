@@ -315,3 +315,14 @@ def test_the_size_is_that_of_the_pixels(photos: Path, cache: Path) -> None:
     assert len(store) == COUNT
     (file,) = stored_files(cache)
     assert store.size_bytes < file.stat().st_size < store.size_bytes + COUNT * 1000 + 100
+
+
+def test_times_that_no_64_bits_hold(photos: Path, cache: Path, scanned: list[str]) -> None:
+    """A camera without a battery, or `touch -d 2400-01-01`."""
+    far = 13_569_465_600 * 10**9
+    os.utime(photos / "0003.png", ns=(far, far))
+    first = run(photos, cache)
+    assert first[1].records[3].mtime_ns == 2**63 - 1
+    scanned.clear()
+    assert same_records(first[1], run(photos, cache)[1])
+    assert scanned in ([], ["0003.png"])

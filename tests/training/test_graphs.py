@@ -4,7 +4,9 @@ the tests stands for the card's; what the card itself does is tested where there
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -98,6 +100,32 @@ def test_recording_leaves_modes_and_generators() -> None:
     graphs.record(model, Precision("float32", CPU), CPU)
     assert torch.equal(before, torch.get_rng_state())
     assert [part.training for part in model[:2]] == [True, False]
+
+
+def test_dropped_graphs_are_gone_at_once() -> None:
+    """What torch records refers to itself, and would wait for the collector."""
+
+    class Recorded:
+        def __init__(self) -> None:
+            self.run = lambda inputs: self and inputs
+
+    made = []
+
+    def capture(module: nn.Module, sample: Any, **more: Any) -> Any:
+        recorded = Recorded()
+        made.append(weakref.ref(recorded))
+        return recorded.run
+
+    graphs = GraphedForward(SHAPE, capture=capture)
+    gc.disable()
+    try:
+        graphs.record(network(), Precision("float32", CPU), CPU)
+        assert graphs.recorded
+        assert made[0]() is not None
+        graphs.drop()
+        assert made[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_evaluation_is_never_replayed() -> None:

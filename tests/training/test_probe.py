@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
+from opsin.api.running.timings import faults_where
+from opsin.core.allocator import HELD
 from opsin.training.probe import Choice, apply, has_layouts, lay_out, probe, timing_from
 
 DEFAULT = Choice(2, "channels_last", "float32")
@@ -70,6 +74,38 @@ def test_what_is_not_asked_is_not_tried() -> None:
     machine = Machine(ch2f=1.0)
     assert machine.probe(layouts=(), threads=()) == [DEFAULT]
     assert len(machine.ran) == 2
+
+
+def test_steps_that_wait_for_memory_do_not_count() -> None:
+    """The first timed steps of a process may be twice as long as those that follow."""
+    now, pages = [0.0], [0]
+    waits = iter([(10.0, 100_000), (2.0, 12_000), (1.5, 3_000), (1.0, 3), (9.0, 9)])
+
+    def run(choice: Choice) -> None:
+        seconds, given = next(waits)
+        now[0] += seconds
+        pages[0] += given
+
+    def found(faults: Callable[[], int]) -> float:
+        timings = probe(DEFAULT, run, limit=lambda step_s: 0.0, clock=lambda: now[0], faults=faults)
+        assert [each.times for each in timings] == [1]
+        return timings[0].step_s
+
+    assert found(lambda: pages[0]) == 1.0
+    waits = iter([(10.0, 0), (2.0, 0)])
+    assert found(lambda: pages[0]) == 2.0
+    waits = iter([(4.0, 9_000), (3.0, 9_000), (2.5, 9_000), (2.25, 9_000), (1.0, 0)])
+    assert found(lambda: pages[0]) == 2.25, "no longer than three times"
+    waits = iter([(4.0, 9_000), (3.0, 9_000), (1.0, 0)])
+    assert found(lambda: 0) == 3.0, "where memory is not held nothing will be different later"
+
+
+def test_where_faults_count() -> None:
+    before = faults_where(HELD)()
+    held = bytearray(1 << 26)
+    held[:: 1 << 12] = b"x" * (1 << 14)
+    assert faults_where(HELD)() > before
+    assert faults_where("memory as usual")() == 0
 
 
 def test_timings_survive_json() -> None:

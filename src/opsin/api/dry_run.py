@@ -90,6 +90,7 @@ def dry_run(
 
 def _dry_run(config: TrainConfig, progress: Progress) -> DryRun:
     from opsin.api.running.forecast import measured
+    from opsin.api.running.job import place_pictures
     from opsin.api.running.plan_lines import plan_lines
     from opsin.api.running.trial import trial_job
     from opsin.api.running.tuning import tuned
@@ -97,7 +98,7 @@ def _dry_run(config: TrainConfig, progress: Progress) -> DryRun:
     check_writable(_nearest(config.project.absolute()))
     job = trial_job(config, progress)
     progress.step("trying a step", 0, 1)
-    with tuned(job, write=False) as tuning:
+    with tuned(place_pictures(job), write=False) as tuning:
         found = measured(tuning, anew=True)
         plan = plan_lines(tuning.job, [f"tuned  {tuning.line}"])
         settled = tuning.job.config

@@ -108,10 +108,12 @@ def _resumed(
     from opsin.api.running.job import Job, make_task
     from opsin.api.running.preparation import prepare
     from opsin.api.running.run import run_training
+    from opsin.core.device import pick_device
     from opsin.data.intake import draw_split
     from opsin.data.manifest import contents
     from opsin.data.splits import Split
     from opsin.training.checkpoint import CheckpointStore
+    from opsin.training.graphs import can_record
 
     saved, notes = _newest(CheckpointStore(run.checkpoints), processes)
     for note in notes:
@@ -129,6 +131,9 @@ def _resumed(
         refuse_other_settings(run, saved.state["settings"], config)
         if saved.state["processes"] != processes.size:  # the cores are divided in another way
             config = config.model_copy(update={"threads": None})
+    if config.graphs == "on" and not can_record(pick_device(config.device)):
+        progress.line("this device has no CUDA graphs: the run goes on without")
+        config = config.model_copy(update={"graphs": "off"})
     plan = prepare(config, own)
     intake, store = plan.take_in(progress, processes.size, write=processes.rank == 0)
     _refuse_changes(run, config, contents(intake.index, intake.records))

@@ -21,6 +21,8 @@ _USUAL = ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 64 << 20))
 """What glibc's own adaptation comes to in a process that has freed a large block; the adaptation
 itself cannot be switched on again. Older releases refuse more for the first."""
 
+HELD = "memory held"
+
 ENVIRONMENT = {"GOMP_SPINCOUNT": "10000", "THP_MEM_ALLOC_ENABLE": "1"}
 """Read once, when torch's libraries are loaded; no bit of a result depends on them.
 
@@ -73,7 +75,7 @@ def held_memory() -> Iterator[str]:
         yield f"memory not held: {platform_name()} has no glibc"
         return
     try:
-        yield "memory held"
+        yield HELD
     finally:
         for name, value in _USUAL:
             library.mallopt(name, value)

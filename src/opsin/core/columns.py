@@ -111,6 +111,9 @@ class Picked(Column):
     def item(self, at: int) -> str:
         return self.of.item(int(self.positions[at]))
 
+    def __hash__(self) -> int:  # type: ignore[override]  # nothing is added to it
+        return hash(tuple(self))
+
 
 class Joined(Column):
     """Columns after each other.

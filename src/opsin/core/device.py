@@ -55,6 +55,8 @@ def pick_device(name: str) -> torch.device:
         raise WrongUsage(
             f"this machine has no {name}", code="no_device", where="device", fix="--device cpu"
         )
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # seeds, streams and graphs are those of the current card
     return device
 
 

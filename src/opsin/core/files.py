@@ -45,10 +45,10 @@ def write_bytes(path: Path, data: bytes) -> str:
 def write_pieces(path: Path, pieces: Iterable[bytes]) -> str:
     """`write_bytes` of what is too large to be held at once."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    digest, size_bytes = hashlib.sha256(), 0
+    digest, size_bytes, waiting = hashlib.sha256(), 0, iter(pieces)
     try:
         with temporary.open("xb") as file:
-            for piece in pieces:
+            for piece in waiting:
                 size_bytes += len(piece)
                 digest.update(piece)
                 file.write(piece)
@@ -59,7 +59,8 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> str:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise no_room(path, error, needed=size_bytes) from error
+        needed = size_bytes + sum(map(len, waiting))
+        raise no_room(path, error, needed=needed) from error
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -90,6 +91,11 @@ def _json_pieces(value: Any) -> Iterator[bytes]:
 def read_json(path: Path) -> Any:
     """The JSON in a file. Raises `ValueError` or `OSError`."""
     return json.loads(path.read_bytes())
+
+
+def size_and_time(status: os.stat_result) -> tuple[int, int]:
+    """Bytes, and time of change in ns; of times that 64 bits cannot hold (after 2262) the last."""
+    return status.st_size, max(-(1 << 63), min(status.st_mtime_ns, (1 << 63) - 1))
 
 
 def sweep(folder: Path) -> None:

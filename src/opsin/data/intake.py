@@ -14,6 +14,7 @@ from opsin.core.columns import Numbers
 from opsin.core.config import TrainConfig
 from opsin.core.cores import usable_cores
 from opsin.core.errors import DataRefused
+from opsin.core.files import size_and_time
 from opsin.core.finding import Finding, worst_first
 from opsin.core.preprocess import PreprocessSpec
 from opsin.data.checks.registry import run_checks
@@ -138,7 +139,7 @@ def changed_since_scan(intake: Intake, split: Split) -> Finding | None:
         try:
             status = intake.index.rows.paths[row].stat()
             then = (records.size_bytes[row], records.mtime_ns[row])
-            same = (status.st_size, status.st_mtime_ns) == then
+            same = size_and_time(status) == then
         except OSError:
             same = False
         if not same:

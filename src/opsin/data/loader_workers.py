@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -98,6 +99,12 @@ def quiet_worker(parent: int, _worker: int) -> None:
         threading.Thread(target=_heed, args=(parent,), daemon=True).start()
 
 
+def _served(parent: int) -> bool:
+    """Whether `parent` had this process made by a server (forkserver), and lives."""
+    mother = multiprocessing.parent_process()
+    return mother is not None and mother.pid == parent != os.getppid() and mother.is_alive()
+
+
 def _heed(parent: int) -> None:
     """End this process when `parent` sends SIGTERM, or is gone.
 
@@ -105,7 +112,7 @@ def _heed(parent: int) -> None:
     would never be missed.
     """
     if sys.platform == "linux":
-        while os.getppid() == parent:
+        while os.getppid() == parent or _served(parent):
             told = signal.sigtimedwait([signal.SIGTERM], 5)
             if told and told.si_pid == parent:
                 break

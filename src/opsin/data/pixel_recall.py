@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from opsin.core.files import sha256_file
+from opsin.core.files import sha256_file, size_and_time
 from opsin.data.decode import MAX_FILE_BYTES, Note
 from opsin.data.index import Row, Rows
 from opsin.data.pixel_file import Damaged, Entry, PixelFile
@@ -201,7 +201,7 @@ def _regular(path: Path) -> Status | None:
         status = path.stat()
     except OSError:
         return None
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+    return size_and_time(status) if stat.S_ISREG(status.st_mode) else None
 
 
 def _hash(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opsin.core.files import sha256_file
+from opsin.core.files import sha256_file, size_and_time
 from opsin.core.isolated import IsolatedWorker, WorkerFault, WorkerLost, WorkerTimeout
 from opsin.core.lazy_sequence import LazySequence
 from opsin.core.preprocess import PreprocessSpec
@@ -213,4 +213,4 @@ def _size_and_time(path: Path) -> tuple[int, int]:
         status = path.stat()
     except OSError:
         return 0, 0
-    return status.st_size, status.st_mtime_ns
+    return size_and_time(status)

@@ -30,9 +30,10 @@ def worst_pictures(table: PredictionTable, limit: int = WORST_SHOWN) -> list[Wro
     path, so that the same run always shows the same pictures.
 
     >>> import numpy as np
+    >>> from opsin.core.columns import Codes
     >>> said = np.array([[0.4, 0.6], [0.05, 0.95], [0.9, 0.1]])
     >>> table = PredictionTable(
-    ...     ("cat", "dog"), ("test",) * 3, ("a.png", "b.png", "c.png"), np.zeros(3, int), said
+    ...     ("cat", "dog"), Codes(["test"] * 3), ("a.png", "b.png", "c.png"), np.zeros(3, int), said
     ... )
     >>> [row.path for row in worst_pictures(table)]
     ['b.png', 'a.png']

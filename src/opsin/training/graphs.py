@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,7 +109,9 @@ class GraphedForward:
 
     def drop(self) -> None:
         """Give back the memory that graphs hold."""
-        self._run, self._module = None, None
+        if self._run is not None:
+            self._run, self._module = None, None
+            gc.collect()  # torch's wrapper holds itself
 
 
 def can_record(device: torch.device) -> bool:

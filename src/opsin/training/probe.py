@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from opsin.core.config import Layout, Precision
-from opsin.core.device import page_faults
 
 ROUNDS = 3
 GAIN = 0.95
@@ -69,14 +68,15 @@ def probe(
     precisions: Iterable[Precision] = (),
     threads: Iterable[int] = (),
     clock: Callable[[], float] = time.perf_counter,
-    faults: Callable[[], int] = page_faults,
+    faults: Callable[[], int] = lambda: 0,
 ) -> list[Timing]:
     """Time `run(choice)`, one step, for `default` and what else is allowed; the chosen one first.
 
     Layout and precision are chosen with the default's threads, and then the threads. `limit` tells
     from the seconds of a step of the default how many seconds everything may take: what is not
     timed twice by then is not chosen. The default stays unless another takes `GAIN` of its time.
-    `faults`: the pages of memory that the process was given so far.
+    `faults`: the pages of memory that the process was given so far. Where freed memory is held,
+    the first steps that wait for more of it are not like those of a run, and do not count.
     """
     watch = _Watch(run, clock)
     watch.warm(default)

@@ -118,7 +118,9 @@ class SupervisedStep(Step):
                 if not out_of_memory(error) or self._processes.size > 1:
                     raise
                 self.micro.halve(batch, error, learning=True, batch_norm=bool(norms(self.module)))
-                self.graphs = None  # parts have another shape, and what is recorded holds memory
+                if self.graphs:  # parts have another shape, and what is recorded holds memory
+                    self.graphs.drop()
+                    self.graphs = None
             self._undo(buffers, moment)
         self.precision.unscale(self.optimizer)
         before_update(self.optimizer, float(values["loss"].mean()))

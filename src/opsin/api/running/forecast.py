@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -13,10 +13,10 @@ import torch
 from opsin.api.running.fit import job_stages
 from opsin.api.running.job import Job
 from opsin.api.running.spent import last_time
-from opsin.api.running.timings import Answered, only_features, trial_step
+from opsin.api.running.timings import Answered, faults_where, only_features, trial_step
 from opsin.api.running.tuning import Tuning
 from opsin.core.batch import Batch
-from opsin.core.device import page_faults, process_bytes
+from opsin.core.device import process_bytes
 from opsin.core.progress import Silent
 from opsin.core.words import duration, size
 from opsin.features.ask import AT_ONCE, frozen, laid
@@ -30,7 +30,9 @@ from opsin.training.supervised import SupervisedStep
 STEPS = 6
 LIMIT_S = 3.0
 LIMIT_FRAC = 0.03
-"""Of the steps that are foretold; two of them are always tried."""
+"""Of the steps that are foretold; two of them are always tried, and up to `UNSETTLED` where they
+waited for memory."""
+UNSETTLED = 4
 SOLVE_S = 1.3
 """To load what solves a linear head, and to solve a small one."""
 SOLVE_BYTES = 150_000_000
@@ -151,7 +153,8 @@ def _time(
     needs, at_once, before = 0, config.batch_size, process_bytes()
     if not only_features(config):
         if not step_s and "epoch_s" not in known:
-            step_s = _time_steps(job, step, answered, steps * config.epochs)
+            faults = faults_where(str(tuning.record.get("memory")))
+            step_s = _time_steps(job, step, answered, steps * config.epochs, faults)
         batch = next(iter(job.plain["train"].once())).to(job.plan.device)
         batch = answered(batch) if answered else batch
         needs = _needs(step, batch)
@@ -187,30 +190,37 @@ def _features_s(job: Job, timed: _Timed) -> float:
     return timed.ask_s * left
 
 
-def _time_steps(job: Job, step: SupervisedStep, answered: Answered | None, steps: int) -> float:
+def _time_steps(
+    job: Job,
+    step: SupervisedStep,
+    answered: Answered | None,
+    steps: int,
+    faults: Callable[[], int],
+) -> float:
     """Seconds of a step of the loop, its loader included, which may prepare the next batch
     meanwhile; what is stored costs nothing to load.
     """
     times: list[float] = []
     settled: list[float] = []
-    begin, pages = time.perf_counter(), page_faults()
+    begin, pages = time.perf_counter(), faults()
     while True:
         for batch in job.learning.epoch(1):
             there = batch.to(job.plan.device)
             if answered:
-                there, begin, pages = answered(there), time.perf_counter(), page_faults()
+                there, begin, pages = answered(there), time.perf_counter(), faults()
             moment = Moment(1, 1, 1, 0.0, len(there), 0)
             value = step.learn(there, moment, lambda optimizer, loss: None)["loss"]
             float(value.mean())  # waits for the device
-            now, found = time.perf_counter(), page_faults()
+            now, found = time.perf_counter(), faults()
             times.append(now - begin)
             if len(times) > 1 and not awaits_memory(times[-1], found - pages):
                 settled.append(times[-1])
             begin, pages = now, found
-            limit = min(LIMIT_S, LIMIT_FRAC * steps * min(times)) if settled else LIMIT_S
-            if len(times) > STEPS or (len(times) > 1 and sum(times) > limit):
+            limit = min(LIMIT_S, LIMIT_FRAC * steps * min(times))
+            tried = len(times) > 1 and (bool(settled) or len(times) >= UNSETTLED)
+            if len(times) > STEPS or (tried and sum(times) > limit):
                 # The first one prepares what the others find.
-                return median(settled) if settled else min(times[1:])
+                return median(settled or times[1:])
 
 
 def _needs(step: SupervisedStep, batch: Batch) -> int:

@@ -65,8 +65,10 @@ def _tried(job: Job, said: list[str]) -> dict[str, Any]:
         graphs.record(step.module, step.precision, device)
         if not graphs.recorded:
             return {"used": False, "why": said[0]}
-        found = compare(step, graphs, batch, device)
-        graphs.drop()
+        try:
+            found = compare(step, graphs, batch, device)
+        finally:
+            graphs.drop()
     return {
         "used": not found.why_not,
         "why": found.why_not or "faster in a trial",

@@ -11,9 +11,10 @@ import torch
 
 from opsin.api.running.fit import job_stages
 from opsin.api.running.job import Job
+from opsin.core.allocator import HELD
 from opsin.core.batch import Batch
 from opsin.core.config import TrainConfig
-from opsin.core.device import has_bfloat16
+from opsin.core.device import has_bfloat16, page_faults
 from opsin.core.machine_record import recall, remember
 from opsin.core.progress import Silent
 from opsin.features.ask import AT_ONCE
@@ -31,7 +32,8 @@ from opsin.training.untouched import same_buffers_and_draws, untouched
 LIMIT_S, LIMIT_STEPS = 2.0, 8
 LIMIT_FRAC = 0.05
 """A probe takes at most so long, or so many steps where they are slow, and at most this share of
-the steps that it is made for; the default is always tried twice, and timed once."""
+the steps that it is made for; the default is always tried, and timed until it waits for no more
+memory, three times at most."""
 Answered = Callable[[Batch], Batch]
 LONGER = 4
 """A run of so many times the steps may probe again what a shorter one had no time for."""
@@ -87,6 +89,7 @@ def timings(
                 if asked.precision == "auto" and has_bfloat16()
                 else (),
                 threads=fewer if asked.threads is None and cores > 1 else (),
+                faults=faults_where(held),
             )
     except Exception:
         return (), "the default"
@@ -94,6 +97,13 @@ def timings(
         value = {"steps": steps, "whole": not cut, "timings": [each.to_dict() for each in found]}
         remember("settings", key, value)
     return tuple(found), "a probe"
+
+
+def faults_where(held: str) -> Callable[[], int]:
+    """What counts the pages that a process is given: nothing, where it gives them back in each
+    step anyway.
+    """
+    return page_faults if held == HELD else lambda: 0
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from tests.data.stored import (
 
 from opsin.data import pixel_folder, pixel_intake
 from opsin.data.decode import Undecodable
+from opsin.data.pixel_file import Entry, PixelFile
 from opsin.data.pixel_folder import LEFT_AFTER_S, PixelFolder
 from opsin.data.pixel_writer import PixelWriter
 
@@ -326,6 +327,34 @@ def test_a_disk_that_is_full_when_the_index_is_written(
     assert store.notes[0].endswith("the disk is full")
     monkeypatch.undo()
     assert right(photos, run(photos, cache)[0])
+
+
+def test_small_pictures_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that is larger than the pixels takes the room of some of them, not of all."""
+    count, slot_bytes = 1500, 192
+    original = PixelWriter._publish
+
+    def publish(self: PixelWriter) -> None:
+        if self.slots * slot_bytes + self._lines.size_bytes > count * slot_bytes:
+            raise OSError(28, "No space left on device")
+        original(self)
+
+    monkeypatch.setattr(PixelWriter, "_publish", publish)
+    writer = PixelWriter(tmp_path, slot_bytes)
+    pixels = np.arange(slot_bytes, dtype=np.uint8)
+    for number in range(count):
+        entry = Entry(None, 0, f"/photos/{number}.png", 10, 10, "ab" * 32, {})
+        writer.put(entry, np.roll(pixels, number))
+    file, failure = writer.finish()
+    line = len(entry.line())
+    assert failure is None
+    assert file.slots > 0.9 * count * slot_bytes / (slot_bytes + line)
+    assert [slot for slot, _ in writer.dropped] == list(range(file.slots, count))
+    assert [entry.slot for entry in PixelFile(file.path, slot_bytes).entries()] == list(
+        range(file.slots)
+    )
+    for slot, dropped in writer.dropped:
+        assert np.array_equal(dropped, np.roll(pixels, slot))
 
 
 def test_links_and_foreign_files_in_the_folder(photos: Path, cache: Path, tmp_path: Path) -> None:

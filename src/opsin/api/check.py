@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,8 @@ def summarise(intake: Intake) -> CheckResult:
         formats=_counts(records.format, usable),
         modes=_counts(records.mode, usable),
         sizes_px={"width": _spread(widths), "height": _spread(heights)},
-        findings=intake.findings,
+        # What is handed out is plain: a finding may name its files by columns of the intake.
+        findings=tuple(replace(each, where=tuple(each.where)) for each in intake.findings),
     )
 
 

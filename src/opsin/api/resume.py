@@ -20,6 +20,7 @@ from opsin.core.progress import Progress, Silent, choose_progress
 from opsin.core.run_dir import RunDir, open_run, point_latest, read_record
 
 if TYPE_CHECKING:
+    from opsin.data.manifest import Contents
     from opsin.training.checkpoint import CheckpointStore, Saved
     from opsin.training.processes import Processes
 
@@ -216,7 +217,7 @@ def refuse_other_settings(run: RunDir, before: dict[str, object], config: TrainC
         )
 
 
-def _refuse_changes(run: RunDir, config: TrainConfig, now: dict[str, tuple[str, str]]) -> None:
+def _refuse_changes(run: RunDir, config: TrainConfig, now: Contents) -> None:
     from opsin.data.manifest import differences, read_contents
 
     if not run.manifest.exists():

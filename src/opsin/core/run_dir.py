@@ -143,8 +143,13 @@ def _lines(*tables: Iterable[Sequence[Any]]) -> Iterator[bytes]:
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file that `write_rows` made."""
+    return list(each_row(path))
+
+
+def each_row(path: Path) -> Iterator[dict[str, str]]:
+    """`read_rows` of a file that is too large to be held at once."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return list(csv.DictReader(file))
+        yield from csv.DictReader(file)
 
 
 def read_record(path: Path) -> Any:

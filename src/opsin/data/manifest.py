@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from opsin.core.columns import Codes
-from opsin.core.files import sha256_bytes
-from opsin.core.run_dir import read_rows, write_rows
+from opsin.core.columns import Codes, Texts
+from opsin.core.run_dir import each_row, write_rows
 from opsin.data.index import Index
 from opsin.data.record import Records
 from opsin.data.splits import Split
@@ -54,32 +55,50 @@ def write_manifest(path: Path, index: Index, records: Records, split: Split) -> 
     write_rows(path, HEADER, rows)
 
 
-def contents(index: Index, records: Records) -> dict[str, tuple[str, str]]:
-    """Source id to (SHA-256 of the bytes, class): what makes two data sets the same."""
-    labels = (index.classes[target] for target in index.rows.targets.tolist())
-    pairs = zip(records.sha256, labels, strict=True)
-    return dict(zip(index.rows.names, pairs, strict=True))
+@dataclass(frozen=True)
+class Contents:
+    """What makes two data sets the same: `names`, the source ids; of each the SHA-256 of the bytes
+    in `sums` and the class in `labels`.
+    """
+
+    names: Texts
+    sums: Sequence[str]
+    labels: Sequence[str]
 
 
-def read_contents(path: Path) -> dict[str, tuple[str, str]]:
-    """The `contents` that a manifest recorded."""
-    return {row["path"]: (row["sha256"], row["class"]) for row in read_rows(path)}
+def contents(index: Index, records: Records) -> Contents:
+    """Those of files as they are now."""
+    labels = Codes(index.classes[target] for target in index.rows.targets.tolist())
+    return Contents(index.rows.names, records.sha256, labels)
 
 
-def data_hash(content: Mapping[str, tuple[str, str]]) -> str:
+def read_contents(path: Path) -> Contents:
+    """Those that a manifest recorded. Raises `KeyError` for another file."""
+    names, sums, labels = Texts(), Texts(), Codes()
+    for row in each_row(path):
+        names.append(row["path"])
+        sums.append(row["sha256"])
+        labels.append(row["class"])
+    return Contents(names, sums, labels)
+
+
+def data_hash(content: Contents) -> str:
     """One SHA-256 for the whole data set; copies and new time stamps do not change it."""
-    lines = (f"{name}\0{sha}\0{label}\n" for name, (sha, label) in sorted(content.items()))
-    return sha256_bytes("".join(lines).encode("utf-8", "surrogateescape"))
+    digest, names = hashlib.sha256(), content.names
+    for at in sorted(range(len(names)), key=names.item):
+        line = f"{names[at]}\0{content.sums[at]}\0{content.labels[at]}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
-def differences(
-    before: Mapping[str, tuple[str, str]], now: Mapping[str, tuple[str, str]]
-) -> list[str]:
+def differences(before: Contents, now: Contents) -> list[str]:
     """What changed, a sentence a file, at most six and a count of the rest."""
-    found = [f"{name} is gone" for name in before if name not in now]
-    found += [f"{name} is new" for name in now if name not in before]
-    for name, (sha, label) in before.items():
-        if name in now and now[name] != (sha, label):
-            what = "class" if now[name][0] == sha else "content"
-            found.append(f"{name} has another {what}")
+    places = [now.names.place(name) for name in before.names]
+    found = [f"{name} is gone" for name, at in zip(before.names, places, strict=True) if at < 0]
+    found += [f"{name} is new" for name in now.names if before.names.place(name) < 0]
+    for number, at in enumerate(places):
+        same_content = at < 0 or before.sums[number] == now.sums[at]
+        if not same_content or (at >= 0 and before.labels[number] != now.labels[at]):
+            what = "class" if same_content else "content"
+            found.append(f"{before.names[number]} has another {what}")
     return found if len(found) <= 6 else [*found[:6], f"and {len(found) - 6} more"]

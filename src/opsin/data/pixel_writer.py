@@ -139,7 +139,10 @@ class PixelWriter:
                 failure = None
             except OSError as error:
                 if error.errno in FULL and self.slots:
-                    self._drop(index_bytes // self.slot_bytes + 1)
+                    # Of the room of the slots, each that stays leaves its line's.
+                    line = index_bytes / self.slots
+                    fit = int(self.slots * self.slot_bytes / (self.slot_bytes + line))
+                    self._drop(max(1, self.slots - fit + 1))
                     continue
                 failure = error
                 with contextlib.suppress(OSError):

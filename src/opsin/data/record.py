@@ -74,6 +74,7 @@ class Records(LazySequence[FileRecord]):
         self.format, self.mode, self.error = (Codes(size=count) for _ in range(3))
         self.notes: dict[int, tuple[Note, ...]] = {}
         self.messages: dict[int, str] = {}
+        self._alike: dict[tuple[Note, ...], tuple[Note, ...]] = {}
 
     @classmethod
     def of(cls, rows: Rows, records: Iterable[FileRecord]) -> Records:
@@ -113,7 +114,8 @@ class Records(LazySequence[FileRecord]):
         self.sha256[at], self.pixel_sha256[at] = record.sha256, record.pixel_sha256
         self.format[at], self.mode[at] = record.format, record.mode
         self.error[at] = record.error or ""
-        for column, value in ((self.notes, record.notes), (self.messages, record.error_message)):
+        notes = self._alike.setdefault(record.notes, record.notes)
+        for column, value in ((self.notes, notes), (self.messages, record.error_message)):
             column.pop(at, None)
             if value:
                 column[at] = value  # type: ignore[assignment]

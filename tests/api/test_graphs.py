@@ -44,7 +44,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """A machine that records, and on which graphs are always fast enough."""
     made = Recorder()
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", made)
-    for module in (graphs_choice, tuning, preparation):
+    for module in (graphs, graphs_choice, tuning, preparation):
         monkeypatch.setattr(module, "can_record", lambda device: True)
     monkeypatch.setattr(graphs, "GAIN", 1e9)
     return made
@@ -100,6 +100,16 @@ def test_a_resumed_run_has_what_it_was_begun_with(
     assert recorder.calls > before
     assert any("CUDA graphs: as the run was begun" in line for line in said.said)
     assert losses(again) == losses(whole)
+
+
+def test_a_run_goes_on_where_there_are_no_graphs(few: Path, tmp_path: Path) -> None:
+    """What was chosen on a card is no wish of the person on the next machine."""
+    run = trained(few, tmp_path)[0]
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(settings | {"graphs": "on"}))
+    said = Lines()
+    assert len(losses(resume(run, epochs=3, progress=said).path)) == 1 + 3
+    assert "this device has no CUDA graphs: the run goes on without" in said.said
 
 
 @pytest.mark.parametrize(

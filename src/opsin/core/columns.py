@@ -39,14 +39,12 @@ class Texts(Column):
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._bytes = bytearray()
         self._ends = array("I")
-        self._sorted: tuple[Numbers, Numbers] | None = None
         self.extend(texts)
 
     def append(self, text: str) -> None:
         """Add one."""
         self._bytes += text.encode("utf-8", "surrogatepass")
         self._ends.append(len(self._bytes))
-        self._sorted = None
 
     def extend(self, texts: Iterable[str]) -> None:
         """Add some."""
@@ -71,31 +69,36 @@ class Texts(Column):
         """
         if isinstance(texts, Picked) and texts.of is self:
             return texts.positions
-        found = np.empty(len(texts), np.int64)
+        places, found = Places(self), np.empty(len(texts), np.int64)
         for number, text in enumerate(texts):
-            found[number] = at = self.place(text)
+            found[number] = at = places.of(text)
             if at < 0:
                 raise KeyError(text)
         return found
 
-    def place(self, text: str) -> int:
-        """Where `text` stands, -1 where it is not here."""
-        if self._sorted is None:
-            hashes = np.fromiter(map(hash, self), np.int64, len(self))
-            order = hashes.argsort(kind="stable")
-            self._sorted = hashes[order], order
-        hashes, order = self._sorted
+
+class Places:
+    """Where each of `texts` stands. It takes 16 bytes for each, and is not kept with them.
+
+    >>> Places(Texts(["a", "b"])).of("b")
+    1
+    """
+
+    def __init__(self, texts: Column) -> None:
+        hashes = np.fromiter(map(hash, texts), np.int64, len(texts))
+        self._texts = texts
+        self._order = hashes.argsort(kind="stable")
+        self._hashes = hashes[self._order]
+
+    def of(self, text: str) -> int:
+        """Where `text` stands, -1 where it is not there. Of equal ones one is found."""
         wanted = hash(text)
-        at = int(hashes.searchsorted(wanted))
-        while at < len(order) and hashes[at] == wanted:  # two strings may have one hash
-            if self.item(int(order[at])) == text:
-                return int(order[at])
+        at = int(self._hashes.searchsorted(wanted))
+        while at < len(self._order) and self._hashes[at] == wanted:  # two may have one hash
+            if self._texts[int(self._order[at])] == text:
+                return int(self._order[at])
             at += 1
         return -1
-
-    def __getstate__(self) -> dict[str, object]:
-        # hashes of strings are those of one process
-        return {**self.__dict__, "_sorted": None}
 
 
 class Picked(Column):

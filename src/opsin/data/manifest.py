@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opsin.core.columns import Codes, Texts
+from opsin.core.columns import Codes, Places, Texts
 from opsin.core.run_dir import each_row, write_rows
 from opsin.data.index import Index
 from opsin.data.record import Records
@@ -93,9 +93,10 @@ def data_hash(content: Contents) -> str:
 
 def differences(before: Contents, now: Contents) -> list[str]:
     """What changed, a sentence a file, at most six and a count of the rest."""
-    places = [now.names.place(name) for name in before.names]
+    then, today = Places(before.names), Places(now.names)
+    places = [today.of(name) for name in before.names]
     found = [f"{name} is gone" for name, at in zip(before.names, places, strict=True) if at < 0]
-    found += [f"{name} is new" for name in now.names if before.names.place(name) < 0]
+    found += [f"{name} is new" for name in now.names if then.of(name) < 0]
     for number, at in enumerate(places):
         same_content = at < 0 or before.sums[number] == now.sums[at]
         if not same_content or (at >= 0 and before.labels[number] != now.labels[at]):

@@ -10,6 +10,7 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
+from opsin.core.allocator import trim
 from opsin.core.words import plural, size
 from opsin.data.index import Rows
 from opsin.data.pixel_file import Entry
@@ -53,10 +54,7 @@ def fill(
             on_file(done, len(rows))
 
     folder = store.folder
-    recall = Recall(rows, store, folder) if folder else None
-    if recall:
-        recall.check(on_row)
-    records = recall.records if recall else Records(rows)
+    records, renamed = _recalled(rows, store, folder, on_row) if folder else (Records(rows), [])
     missing = records.missing
     done = len(rows) - len(missing)
     if folder and folder.damaged and len(missing):
@@ -80,11 +78,22 @@ def fill(
         except BaseException:
             keeper.finish()  # what was decoded until then need not be decoded again
             raise
-    if recall and recall.renamed:
-        keeper.note_names(records[row] for row in recall.renamed)
+    keeper.note_names(records[row] for row in renamed)
     keeper.finish()
     keeper.explain(len(records.usable))
     return records
+
+
+def _recalled(
+    rows: Rows, store: PixelStore, folder: PixelFolder, on_row: Callable[[], None]
+) -> tuple[Records, list[int]]:
+    """What the store knows, and the rows that it knew under another name."""
+    recall = Recall(rows, store, folder)
+    recall.check(on_row)
+    found = recall.records, recall.renamed
+    del recall
+    trim()  # before processes are begun that decode the rest
+    return found
 
 
 class _Keeper:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from opsin.core.columns import Numbers, Places
 from opsin.core.files import sha256_file, size_and_time
 from opsin.data.decode import MAX_FILE_BYTES, Note
 from opsin.data.index import Row, Rows
@@ -97,32 +98,33 @@ class Recall:
             if status:
                 self._status[number] = status
         elsewhere: dict[int, str] = {}
-        root = str(self._rows.root / "_")[:-1]
+        root, places = str(self._rows.root / "_")[:-1], Places(self._rows.names)
         for number_of_file, entry in self._entries():
             name = entry.path.removeprefix(root).replace(os.sep, "/")
-            number = self._rows.names.place(name) if entry.path.startswith(root) else -1
+            number = places.of(name) if entry.path.startswith(root) else -1
             if number < 0 or self._status_of(number) != (entry.size_bytes, entry.mtime_ns):
                 continue
             if _is_alias(entry):
                 elsewhere[number] = entry.sha256
             elif not self.records.known[number]:
                 self._settle(number, number_of_file, entry)
-        there = np.flatnonzero((self._status[:, 0] >= 0) & ~self.records.known)
-        unknown: list[int] = there.tolist()
-        if unknown:
+        del places
+        unknown = np.flatnonzero((self._status[:, 0] >= 0) & ~self.records.known)
+        if len(unknown):
             self._match_contents(unknown, elsewhere)
 
-    def _match_contents(self, unknown: list[int], elsewhere: dict[int, str]) -> None:
+    def _match_contents(self, unknown: Numbers, elsewhere: dict[int, str]) -> None:
         """`elsewhere`: of rows that are known by path, the SHA-256 under which their pixels lie."""
         wanted = set(elsewhere.values())
-        sizes = {self._status_of(number)[0] for number in unknown if number not in elsewhere}
+        new = unknown[~np.isin(unknown, list(elsewhere))]
+        sizes = set(np.unique(self._status[new, 0]).tolist())
         stored: dict[str, tuple[int, tuple[int, int]]] = {}
         stored_sizes: set[int] = set()
         for number_of_file, entry in self._entries():
             if not _is_alias(entry) and (entry.size_bytes in sizes or entry.sha256 in wanted):
                 stored.setdefault(entry.sha256, (number_of_file, entry.where))
                 stored_sizes.add(entry.size_bytes)
-        for number in unknown:
+        for number in map(int, unknown):
             sha256 = elsewhere.get(number, "")
             if not sha256 and self._status_of(number)[0] in stored_sizes:
                 sha256 = _hash(self._rows[number].path)

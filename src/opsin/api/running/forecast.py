@@ -33,8 +33,8 @@ LIMIT_FRAC = 0.03
 """Of the steps that are foretold; two of them are always tried, and up to `UNSETTLED` where they
 waited for memory."""
 UNSETTLED = 4
-SOLVE_S = 1.3
-"""To load what solves a linear head, and to solve a small one."""
+SOLVE_S = 1.8
+"""To hash a frozen backbone, load what solves a linear head, and solve a small one."""
 SOLVE_BYTES = 150_000_000
 """What is loaded for it."""
 TRUSTED = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def _bundle(job: Job) -> Path:
         job.plan.design,
         job.split.classes,
         target,
-        pictures=[(source_id, _prepared(job, source_id)) for source_id in chosen],
+        pictures=list(zip(chosen, _prepared(job, chosen), strict=True)),
         data_hash=data_hash(contents(job.intake.index, job.intake.records)),
         split_hash=sha256_file(job.run.split),
         source=job.run.path.name,
@@ -175,8 +176,9 @@ def _heatmaps(job: Job, table: PredictionTable) -> dict[str, NDArray[np.float32]
     normalise = Normalise(job.plan.design.spec)
     model = job.model.to("cpu")
     maps: dict[str, NDArray[np.float32]] = {}
-    for row in worst_pictures(table):
-        image = np.ascontiguousarray(_prepared(job, row.path).transpose(2, 0, 1))
+    worst = worst_pictures(table)
+    for row, prepared in zip(worst, _prepared(job, [each.path for each in worst]), strict=True):
+        image = np.ascontiguousarray(prepared.transpose(2, 0, 1))
         inputs = normalise(torch.from_numpy(image)[None])
         try:
             layer = last_conv(model, inputs)
@@ -186,7 +188,7 @@ def _heatmaps(job: Job, table: PredictionTable) -> dict[str, NDArray[np.float32]
     return maps
 
 
-def _prepared(job: Job, source_id: str) -> NDArray[np.uint8]:
-    """A prepared picture, uint8 H W 3."""
-    row = int(job.intake.rows_of([source_id])[0])
-    return job.store[row].transpose(1, 2, 0)
+def _prepared(job: Job, ids: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
+    """Prepared pictures, uint8 H W 3."""
+    for row in job.intake.rows_of(ids).tolist():
+        yield job.store[row].transpose(1, 2, 0)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +75,20 @@ def write_text(path: Path, text: str) -> str:
 
 def write_json(path: Path, value: Any) -> str:
     """`write_text` of JSON, indented, keys in the order given; NaN is refused."""
-    return write_pieces(path, _json_pieces(value))
+    words = json.JSONEncoder(indent=2, allow_nan=False).iterencode(value)
+    return write_pieces(path, pieces_of(chain(words, ["\n"])))
 
 
-def _json_pieces(value: Any) -> Iterator[bytes]:
-    waiting = io.StringIO()
-    for word in json.JSONEncoder(indent=2, allow_nan=False).iterencode(value):
-        waiting.write(word)
-        if waiting.tell() > PIECE:
-            yield waiting.getvalue().encode("utf-8", "surrogateescape")
-            waiting = io.StringIO()
-    yield (waiting.getvalue() + "\n").encode("utf-8", "surrogateescape")
+def pieces_of(texts: Iterable[str]) -> Iterator[bytes]:
+    """Many short texts as few long pieces of UTF-8; names that are not UTF-8 keep their bytes."""
+    waiting, count = [], 0
+    for text in texts:
+        waiting.append(text)
+        count += len(text)
+        if count > PIECE:
+            yield "".join(waiting).encode("utf-8", "surrogateescape")
+            waiting, count = [], 0
+    yield "".join(waiting).encode("utf-8", "surrogateescape")
 
 
 def read_json(path: Path) -> Any:

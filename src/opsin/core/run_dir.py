@@ -14,7 +14,7 @@ from typing import Any
 
 from opsin.core.config import TrainConfig
 from opsin.core.errors import Locked, NoRoom, WrongUsage
-from opsin.core.files import PIECE, check_writable, no_room, read_json, sweep, write_pieces
+from opsin.core.files import check_writable, no_room, pieces_of, read_json, sweep, write_pieces
 from opsin.core.lock import FileLock
 
 
@@ -122,23 +122,16 @@ def open_run(path: Path) -> RunDir:
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A CSV file (UTF-8, LF), whole or not at all; returns its SHA-256."""
-    return write_pieces(path, _lines([header], rows))
+    return write_pieces(path, pieces_of(map(_line, chain([header], rows))))
 
 
-def _lines(*tables: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    """CSV in pieces."""
-    buffer = io.StringIO(newline="")
-    write = csv.writer(buffer, lineterminator="\n").writerow
+def _line(row: Sequence[Any]) -> str:
     # Python 3.11 leaves a lone carriage return unquoted, and then reads it as the end of a line.
-    write_quoted = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow
-    for row in chain(*tables):
-        returns = any("\r" in cell for cell in row if isinstance(cell, str))
-        (write_quoted if returns else write)(row)
-        if buffer.tell() > PIECE:
-            yield buffer.getvalue().encode("utf-8", "surrogateescape")
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue().encode("utf-8", "surrogateescape")
+    returns = any("\r" in cell for cell in row if isinstance(cell, str))
+    style: Any = {"quoting": csv.QUOTE_ALL} if returns else {}
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\n", **style).writerow(row)
+    return line.getvalue()
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -134,10 +134,10 @@ def changed_since_scan(intake: Intake, split: Split) -> Finding | None:
     """What became of the files that were used: those whose size or time is another now, or that
     are gone. Their pixels were read before, so the numbers stand; the data no longer does.
     """
-    records, changed = intake.records, []
+    records, paths, changed = intake.records, intake.index.rows.paths, []
     for row in np.concatenate([intake.rows_of(ids) for ids in split.splits.values()]).tolist():
         try:
-            status = intake.index.rows.paths[row].stat()
+            status = paths[row].stat()
             then = (records.size_bytes[row], records.mtime_ns[row])
             same = size_and_time(status) == then
         except OSError:

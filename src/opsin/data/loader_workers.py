@@ -90,12 +90,11 @@ def quiet_worker(parent: int, _worker: int) -> None:
     the system does not tell who sent it (macOS, Windows) the worker ends, and its work is done by
     the parent.
     """
-    if sys.platform == "linux":  # first of all: threads that torch makes are as deaf as this one
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)
     if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # a server forgets the mask
         threading.Thread(target=_heed, args=(parent,), daemon=True).start()
 
 

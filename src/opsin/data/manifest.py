@@ -35,6 +35,7 @@ def write_manifest(path: Path, index: Index, records: Records, split: Split) -> 
     for name, ids in split.splits.items():
         for at in index.rows.names.find(ids).tolist():
             split_of[at] = name
+    targets = index.rows.targets.tolist()
     rows = (
         (
             record.source_id,
@@ -46,11 +47,11 @@ def write_manifest(path: Path, index: Index, records: Records, split: Split) -> 
             record.height_px,
             record.format,
             record.mode,
-            index.classes[row.target],
+            index.classes[target],
             name,
             record.error or "",
         )
-        for row, record, name in zip(index.rows, records, split_of, strict=True)
+        for target, record, name in zip(targets, records, split_of, strict=True)
     )
     write_rows(path, HEADER, rows)
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.training.runs import Lines
 
 from opsin.api.running import job as job_module
 from opsin.api.train import train
-from opsin.core.progress import Progress
 from opsin.data.on_device import OnDevice
 from opsin.testing.digits import write_digits
 
@@ -26,22 +26,6 @@ SMALL: dict[str, Any] = {
 }
 
 
-class Lines(Progress):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def step(self, what: str, done: int, total: int) -> None:
-        return
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def close(self) -> None:
-        return
-
-
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_digits(tmp_path_factory.mktemp("few") / "digits", per_class=8)
@@ -49,7 +33,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(data: Path, folder: Path, **more: Any) -> tuple[Path, list[str]]:
     said = Lines()
-    return train(data, project=folder, progress=said, **(SMALL | more)).path, said.lines
+    return train(data, project=folder, progress=said, **(SMALL | more)).path, said.said
 
 
 def same(one: Path, other: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from tests.training.runs import Lines
 
 from opsin.api.resume import resume
 from opsin.api.run_result import RunResult
@@ -33,22 +34,6 @@ SMALL: dict[str, Any] = {
     "report": False,
     "batch_size": 16,
 }
-
-
-class Lines(Progress):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def step(self, what: str, done: int, total: int) -> None:
-        return
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def close(self) -> None:
-        return
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +78,8 @@ def test_chosen_recorded_and_remembered(
     assert config["threads"] == cpu["threads"]
     assert cpu["chosen_by"] == "a probe"
     assert cpu["probe"][0]["step_s"] > 0
-    assert [line[:7] for line in said.lines if line.startswith("tuned")] == ["tuned  "]
-    assert any(line.startswith("time   about") for line in said.lines)
+    assert [line[:7] for line in said.said if line.startswith("tuned")] == ["tuned  "]
+    assert any(line.startswith("time   about") for line in said.said)
     assert list(cache.glob("machine/settings-*.json"))
 
     def refuse(*arguments: Any, **named: Any) -> None:
@@ -160,7 +145,7 @@ def test_a_resumed_run_has_the_settings_of_its_checkpoint(
     monkeypatch.setattr(timings, "probe", refuse)
     said = Lines()
     again = resume(tmp_path / "broken", progress=said).path
-    assert "tuned  1 thread, channels_last, memory held: as the run was begun" in said.lines
+    assert "tuned  1 thread, channels_last, memory held: as the run was begun" in said.said
     assert history(again) == history(whole)
 
 
@@ -170,7 +155,7 @@ def test_a_frozen_backbone_is_asked_and_not_stepped(
 ) -> None:
     said = Lines()
     run = begin(few, tmp_path, said, **settings).path
-    line = next(line for line in said.lines if line.startswith("tuned"))
+    line = next(line for line in said.said if line.startswith("tuned"))
     assert ("a batch of features" in line) == ("freeze" in settings)
     assert cpu_of(run)["probe"]
 
